@@ -1,0 +1,1 @@
+"""Mendloop: measure a checkpoint, diagnose why it fails, fix the data (or not), verify before promoting."""
