@@ -14,7 +14,10 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[dev]'
 	@touch $@
 
+protos: setup ## regenerate services/mendloop/v1 from protos/
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --mypy_out=quiet:services protos/mendloop/v1/*.proto
+
 test: setup ## set up and run all tests
 	$(BIN)/python -m pytest -q tests
 
-.PHONY: help setup test
+.PHONY: help setup protos test

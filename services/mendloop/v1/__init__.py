@@ -1,0 +1,1 @@
+"""Generated protobuf code of package mendloop.v1. Regenerate with `make protos`."""
