@@ -1,6 +1,6 @@
 """Owns SCAN's grammar and interpreter: every command, its actions, its splits. Knows neither models nor files.
 
-The grammar is the phrase-structure grammar of Lake & Baroni 2018 (arXiv:1711.00350, appendix): it yields 20,910 commands.
+The phrase-structure grammar of Lake & Baroni 2018 (arXiv:1711.00350, appendix) yields 20,910 commands.
 """
 
 from __future__ import annotations

@@ -1,0 +1,47 @@
+"""Rows as Parquet artifacts: items, examples, outcomes. Needs pyarrow (every service extra brings it)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.core.errors import CorruptArtifact
+from mendloop.core.records import Example, Item, Outcome
+
+MEDIA_TYPE = "application/vnd.apache.parquet"
+_AXES = pa.map_(pa.string(), pa.list_(pa.string()))
+_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "Axes": _AXES}
+
+Row = TypeVar("Row", Item, Example, Outcome)
+
+
+def schema_of(kind: type[Item] | type[Example] | type[Outcome]) -> pa.Schema:
+    """The documented Parquet schema of a record: one column a field, in order."""
+    columns = [(field.name, _TYPES.get(str(field.type), pa.string())) for field in fields(kind)]
+    return pa.schema(columns, metadata={"mendloop.record": kind.__name__})
+
+
+def put_rows(store: ArtifactStore, rows: Sequence[Row], *, kind: type[Row]) -> Artifact:
+    """Store rows as Parquet."""
+    schema = schema_of(kind)
+    data = [{**asdict(row), "axes": [(a, list(v)) for a, v in row.axes.items()]} for row in rows]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(data, schema=schema), buffer, compression="zstd")
+    return store.put(buffer.getvalue(), media_type=MEDIA_TYPE)
+
+
+def get_rows(store: ArtifactStore, artifact: Artifact, *, kind: type[Row]) -> list[Row]:
+    """Rows of a Parquet artifact. Raises CorruptArtifact where it holds other rows."""
+    try:
+        table = pq.read_table(io.BytesIO(store.get(artifact)))
+    except pa.ArrowInvalid as error:
+        raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is not Parquet: {error}") from error
+    if table.schema.names != schema_of(kind).names:
+        raise CorruptArtifact(f"artifact {artifact.sha256[:12]} holds {table.schema.names}, not {kind.__name__} rows")
+    return [kind(**{**row, "axes": {a: tuple(v) for a, v in row["axes"]}}) for row in table.to_pylist()]

@@ -1,0 +1,273 @@
+"""The embedded bus: a durable log in one SQLite file, shared by many processes on one machine.
+
+Partitions are leased to group members; a member that dies loses its leases after LEASE_S and another goes on from the
+committed offset. Outputs and the consumed offset go in one SQLite transaction, so kill -9 leaves all or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mendloop.bus.base import Cursor, Delivery
+from mendloop.core.errors import Retryable
+from mendloop.core.events import Envelope
+
+LEASE_S = 5.0
+POLL_INTERVAL_S = 0.02
+BUSY_TIMEOUT_S = 30.0
+DEFAULT_PARTITION_COUNT = 8
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS topics (topic TEXT PRIMARY KEY, partition_count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+  topic TEXT NOT NULL, part INTEGER NOT NULL, pos INTEGER NOT NULL,
+  key TEXT NOT NULL, value BLOB NOT NULL, headers TEXT NOT NULL, seq INTEGER NOT NULL,
+  PRIMARY KEY (topic, part, pos)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS events_by_seq ON events (seq);
+CREATE TABLE IF NOT EXISTS ends (topic TEXT, part INTEGER, next_pos INTEGER NOT NULL,
+  PRIMARY KEY (topic, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS offsets (grp TEXT, topic TEXT, part INTEGER, next_pos INTEGER NOT NULL,
+  PRIMARY KEY (grp, topic, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS leases (grp TEXT, topic TEXT, part INTEGER, member TEXT NOT NULL, until REAL NOT NULL,
+  PRIMARY KEY (grp, topic, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO counters VALUES ('seq', 0);
+"""
+
+
+class LocalBus:
+    """A bus in one SQLite file.
+
+    WAL with synchronous=NORMAL: survives a killed process; a power cut may lose the last commits.
+    """
+
+    def __init__(self, path: Path | str, *, partition_count: int = DEFAULT_PARTITION_COUNT) -> None:
+        if partition_count < 1:
+            raise ValueError(f"partition_count is {partition_count}; it must be at least 1")
+        self._path = Path(path)
+        self._partition_count = partition_count
+        self._thread = threading.local()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._transaction() as db:
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    db.execute(statement)
+
+    def ensure_topics(self, topics: Iterable[str]) -> None:
+        """Create the topics that do not exist."""
+        with self._transaction() as db:
+            for topic in topics:
+                self._ensure(db, topic)
+
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Append all events or none."""
+        with self._transaction() as db:
+            self._append(db, envelopes)
+
+    def consumer(self, group: str, topics: Sequence[str], *, member: str) -> LocalConsumer:
+        """Join a group; a group that is new starts at the oldest event."""
+        self.ensure_topics(topics)
+        return LocalConsumer(self, group=group, topics=tuple(topics), member=member)
+
+    def read(self, topics: Sequence[str], *, cursor: Cursor | None = None, limit: int = 1000) -> list[Delivery]:
+        """Committed events from the cursor on, in the order in which they were committed, at most limit."""
+        clauses: list[str] = []
+        values: list[object] = []
+        for topic in topics:
+            starts = {p: n for p, n in (cursor or {}).get(topic, {}).items() if n > 0}
+            clauses += ["(topic = ? AND part = ? AND pos >= ?)" for _ in starts]
+            for part, start in starts.items():
+                values += [topic, part, start]
+            known = ",".join("?" for _ in starts)
+            clauses.append(f"(topic = ? AND part NOT IN ({known}))")
+            values += [topic, *starts]
+        if not clauses:
+            return []
+        rows = self._connection().execute(
+            f"SELECT topic, part, pos, key, value, headers FROM events WHERE {' OR '.join(clauses)}"
+            " ORDER BY seq LIMIT ?",
+            (*values, limit),
+        )
+        return [_delivery(row) for row in rows]
+
+    def lag(self, group: str, topics: Sequence[str]) -> int:
+        """Committed events that the group has not completed."""
+        marks = ",".join("?" for _ in topics)
+        row = self._connection().execute(
+            "SELECT COALESCE(SUM(e.next_pos - COALESCE(o.next_pos, 0)), 0) FROM ends e LEFT JOIN offsets o"
+            f" ON o.grp = ? AND o.topic = e.topic AND o.part = e.part WHERE e.topic IN ({marks})",
+            (group, *topics),
+        )
+        return int(row.fetchone()[0])
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        db: sqlite3.Connection | None = getattr(self._thread, "db", None)
+        if db is not None:
+            db.close()
+            self._thread.db = None
+
+    def _connection(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = getattr(self._thread, "db", None)
+        if db is None:
+            db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            self._thread.db = db
+        return db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._connection()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise Retryable(f"the bus file {self._path} stayed locked for {BUSY_TIMEOUT_S} s: {error}") from error
+        try:
+            yield db
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+    def _ensure(self, db: sqlite3.Connection, topic: str) -> int:
+        db.execute("INSERT OR IGNORE INTO topics VALUES (?, ?)", (topic, self._partition_count))
+        row = db.execute("SELECT partition_count FROM topics WHERE topic = ?", (topic,)).fetchone()
+        for part in range(row[0]):
+            db.execute("INSERT OR IGNORE INTO ends VALUES (?, ?, 0)", (topic, part))
+        return int(row[0])
+
+    def _append(self, db: sqlite3.Connection, envelopes: Sequence[Envelope]) -> None:
+        counts: dict[str, int] = {}
+        for envelope in envelopes:
+            topic = envelope.topic
+            if topic not in counts:
+                row = db.execute("SELECT partition_count FROM topics WHERE topic = ?", (topic,)).fetchone()
+                counts[topic] = int(row[0]) if row else self._ensure(db, topic)
+            part = zlib.crc32(envelope.key.encode()) % counts[topic]
+            pos = db.execute(
+                "UPDATE ends SET next_pos = next_pos + 1 WHERE topic = ? AND part = ? RETURNING next_pos - 1",
+                (topic, part),
+            ).fetchone()[0]
+            seq = db.execute("UPDATE counters SET value = value + 1 WHERE name = 'seq' RETURNING value").fetchone()[0]
+            db.execute(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (topic, part, pos, envelope.key, envelope.value, json.dumps(envelope.headers), seq),
+            )
+
+
+class LocalConsumer:
+    """A group member that takes one partition's lease at a time."""
+
+    def __init__(self, bus: LocalBus, *, group: str, topics: tuple[str, ...], member: str) -> None:
+        self._bus, self._group, self._topics, self._member = bus, group, topics, member
+        self._held: tuple[str, int] | None = None
+        self._deferred: dict[tuple[str, int], float] = {}
+
+    def poll(self, *, timeout_s: float) -> Delivery | None:
+        """The next event of a partition that nobody else holds, or None after the timeout."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            delivery = self._take() if self._has_work() else None
+            if delivery is not None:
+                return delivery
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            time.sleep(min(POLL_INTERVAL_S, left))
+
+    def complete(self, delivery: Delivery, *, outputs: Sequence[Envelope] = ()) -> None:
+        """Publish the outputs and move past the delivery in one transaction; Retryable where the lease was lost."""
+        place = (self._group, delivery.topic, delivery.partition)
+        with self._bus._transaction() as db:
+            row = db.execute("SELECT member FROM leases WHERE grp = ? AND topic = ? AND part = ?", place).fetchone()
+            if row is None or row[0] != self._member:
+                raise Retryable(
+                    f"{self._member} lost its lease on {delivery.topic}/{delivery.partition} to {row and row[0]}"
+                )
+            self._bus._append(db, outputs)
+            db.execute(
+                "INSERT INTO offsets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET next_pos = excluded.next_pos",
+                (*place, delivery.offset + 1),
+            )
+            db.execute("DELETE FROM leases WHERE grp = ? AND topic = ? AND part = ?", place)
+        self._held = None
+
+    def defer(self, delivery: Delivery, *, until: float) -> None:
+        """Give the delivery back; this member leaves its partition alone until then."""
+        self._deferred[(delivery.topic, delivery.partition)] = until
+        self._release()
+
+    def heartbeat(self) -> None:
+        """Renew the lease on the partition in work."""
+        if self._held is None:
+            return
+        with self._bus._transaction() as db:
+            db.execute(
+                "UPDATE leases SET until = ? WHERE grp = ? AND topic = ? AND part = ? AND member = ?",
+                (time.time() + LEASE_S, self._group, *self._held, self._member),
+            )
+
+    def close(self) -> None:
+        """Give the lease back."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._held is None:
+            return
+        with self._bus._transaction() as db:
+            db.execute(
+                "DELETE FROM leases WHERE grp = ? AND topic = ? AND part = ? AND member = ?",
+                (self._group, *self._held, self._member),
+            )
+        self._held = None
+
+    def _candidates(self, db: sqlite3.Connection) -> list[tuple[str, int, int]]:
+        marks = ",".join("?" for _ in self._topics)
+        now = time.time()
+        rows = db.execute(
+            "SELECT e.topic, e.part, COALESCE(o.next_pos, 0) FROM ends e"
+            " LEFT JOIN offsets o ON o.grp = ?1 AND o.topic = e.topic AND o.part = e.part"
+            " LEFT JOIN leases l ON l.grp = ?1 AND l.topic = e.topic AND l.part = e.part"
+            f" WHERE e.topic IN ({marks}) AND e.next_pos > COALESCE(o.next_pos, 0)"
+            " AND (l.member IS NULL OR l.until < ? OR l.member = ?)",
+            (self._group, *self._topics, now, self._member),
+        ).fetchall()
+        return [(t, p, n) for t, p, n in rows if self._deferred.get((t, p), 0) <= now]
+
+    def _has_work(self) -> bool:
+        return bool(self._candidates(self._bus._connection()))
+
+    def _take(self) -> Delivery | None:
+        with self._bus._transaction() as db:
+            best: Delivery | None = None
+            best_seq = 0
+            for topic, part, start in self._candidates(db):
+                row = db.execute(
+                    "SELECT topic, part, pos, key, value, headers, seq FROM events"
+                    " WHERE topic = ? AND part = ? AND pos = ?",
+                    (topic, part, start),
+                ).fetchone()
+                if best is None or row[6] < best_seq:
+                    best, best_seq = _delivery(row[:6]), row[6]
+            if best is None:
+                return None
+            db.execute(
+                "INSERT INTO leases VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET member = excluded.member, until = excluded.until",
+                (self._group, best.topic, best.partition, self._member, time.time() + LEASE_S),
+            )
+        self._held = (best.topic, best.partition)
+        return best
+
+
+def _delivery(row: tuple[str, int, int, str, bytes, str]) -> Delivery:
+    topic, part, pos, key, value, headers = row
+    return Delivery(Envelope(topic, key, value, json.loads(headers)), topic, part, pos)

@@ -1,0 +1,215 @@
+"""The consume loop: takes events, runs handlers, stores receipts, completes in one transaction.
+
+Knows envelopes, receipts, retries and dead letters; knows no service. A handler is a function (event) -> events.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from mendloop.bus.base import Bus, Consumer, Delivery
+from mendloop.bus.receipts import Receipts
+from mendloop.core.contracts import contract_of, decode, retry_topic
+from mendloop.core.errors import Interrupted, InvalidEvent, Permanent, Retryable
+from mendloop.core.events import (
+    RETRY_ATTEMPT_HEADER,
+    RETRY_NOT_BEFORE_HEADER,
+    RETRY_TOPIC_HEADER,
+    Envelope,
+    envelope_for,
+    stable_hash,
+)
+from mendloop.core.telemetry import Telemetry
+from mendloop.v1 import operations_pb2
+
+log = logging.getLogger(__name__)
+HEARTBEAT_S = 0.5
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a handler gets: the message, its id, and how to learn that the service stops."""
+
+    message: Message
+    event_id: str
+    traceparent: str
+    is_stopping: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """What a handler returns: a message, its key, and what makes its id.
+
+    The id is a hash of handler, identity and message type; identity defaults to the input's id and the index.
+    """
+
+    message: Message
+    key: str
+    identity: str = ""
+    subject: str = ""
+
+
+Handler = Callable[[Event], Iterable[Emit]]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter; attempts counts the first try."""
+
+    attempts: int = 6
+    base_s: float = 0.5
+    cap_s: float = 60.0
+
+    def delay_s(self, attempt: int, *, rng: random.Random) -> float:
+        """Seconds to wait after the given number of failed tries (full jitter, at least half the base)."""
+        return max(self.base_s / 2, rng.uniform(0, min(self.cap_s, self.base_s * 2**attempt)))
+
+
+class Worker:
+    """Runs one service's handlers until it is told to stop."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        bus: Bus,
+        handlers: Mapping[type[Message], Handler],
+        receipts: Receipts,
+        telemetry: Telemetry,
+        member: str,
+        retry: RetryPolicy = RetryPolicy(),
+        rng: random.Random | None = None,
+    ) -> None:
+        self._service, self._bus, self._receipts, self._telemetry = service, bus, receipts, telemetry
+        self._handlers = {contract_of(message).event_type: handler for message, handler in handlers.items()}
+        self._topics = [*(contract_of(message).topic for message in handlers), retry_topic(service)]
+        self._member, self._retry, self._rng = member, retry, rng or random.Random()
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask the loop to end; long handlers see it through Event.is_stopping."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until stopped; then give back what is unfinished."""
+        consumer = self._bus.consumer(self._service, self._topics, member=self._member)
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="handler") as pool:
+                while not self._stop.is_set():
+                    self._telemetry.ready()
+                    delivery = consumer.poll(timeout_s=POLL_S)
+                    if delivery is not None:
+                        self._work(consumer, delivery, pool=pool)
+        finally:
+            consumer.close()
+
+    def _work(self, consumer: Consumer, delivery: Delivery, *, pool: ThreadPoolExecutor) -> None:
+        envelope = delivery.envelope
+        if envelope.not_before > time.time():
+            consumer.defer(delivery, until=envelope.not_before)
+            return
+        started = time.monotonic()
+        try:
+            outputs = self._outputs(consumer, envelope, pool=pool)
+            result = "ok"
+        except Interrupted:
+            log.info("work given back", extra={"event_id": envelope.event_id, "service": self._service})
+            consumer.defer(delivery, until=0)
+            return
+        except Retryable as error:
+            outputs, result = [self._retried(envelope, error)], "retry"
+        except Exception as error:  # the bus is where errors end: everything unexpected is a dead letter
+            if not isinstance(error, Permanent):
+                log.exception("handler failed", extra={"event_id": envelope.event_id, "service": self._service})
+            outputs, result = [self._dead(envelope, error)], "dead"
+        try:
+            consumer.complete(delivery, outputs=outputs)
+        except Retryable as error:
+            log.warning("completion lost; another member goes on", extra={"reason": str(error)})
+            return
+        self._telemetry.handled(envelope.event_type, result=result, seconds=time.monotonic() - started)
+
+    def _outputs(self, consumer: Consumer, envelope: Envelope, *, pool: ThreadPoolExecutor) -> Sequence[Envelope]:
+        envelope.require_headers()
+        handler = self._handlers.get(envelope.event_type)
+        if handler is None:
+            raise InvalidEvent(f"{self._service} has no handler for {envelope.event_type!r}")
+        stored = self._receipts.find(self._service, envelope.event_id)
+        if stored is not None:
+            log.info("receipt found; nothing is done twice", extra={"event_id": envelope.event_id})
+            return stored
+        event = Event(
+            decode(envelope.event_type, envelope.value),
+            envelope.event_id,
+            envelope.headers.get("traceparent", ""),
+            self._stop.is_set,
+        )
+        emitted = _await(pool.submit(lambda: list(handler(event))), heartbeat=consumer.heartbeat)
+        outputs = [self._envelope(emit, index=i, cause=envelope) for i, emit in enumerate(emitted)]
+        self._receipts.store(self._service, envelope.event_id, outputs)
+        return outputs
+
+    def _envelope(self, emit: Emit, *, index: int, cause: Envelope) -> Envelope:
+        identity = emit.identity or f"{cause.event_id}/{index}"
+        name = emit.message.DESCRIPTOR.full_name
+        return envelope_for(
+            emit.message,
+            event_id=stable_hash(self._service, name, identity)[:32],
+            source=self._service,
+            key=emit.key,
+            subject=emit.subject,
+            traceparent=cause.headers.get("traceparent", ""),
+        )
+
+    def _retried(self, envelope: Envelope, error: Retryable) -> Envelope:
+        attempt = envelope.attempt + 1
+        if attempt >= self._retry.attempts:
+            return self._dead(envelope, error)
+        delay_s = self._retry.delay_s(attempt, rng=self._rng)
+        log.warning(
+            "will be tried again",
+            extra={"event_id": envelope.event_id, "attempt": attempt, "delay_s": delay_s, "reason": str(error)},
+        )
+        origin = envelope.headers.get(RETRY_TOPIC_HEADER, envelope.topic)
+        headers = {
+            **envelope.headers,
+            RETRY_TOPIC_HEADER: origin,
+            RETRY_ATTEMPT_HEADER: str(attempt),
+            RETRY_NOT_BEFORE_HEADER: repr(time.time() + delay_s),
+        }
+        return Envelope(retry_topic(self._service), envelope.key, envelope.value, headers)
+
+    def _dead(self, envelope: Envelope, error: Exception) -> Envelope:
+        log.error("dead letter", extra={"event_id": envelope.event_id, "reason": str(error)})
+        letter = operations_pb2.DeadLetter(
+            topic=envelope.headers.get(RETRY_TOPIC_HEADER, envelope.topic),
+            key=envelope.key,
+            value=envelope.value,
+            headers=[operations_pb2.HeaderValue(name=n, value=v) for n, v in sorted(envelope.headers.items())],
+            handler=self._service,
+            reason=f"{type(error).__name__}: {error}",
+            attempt_count=envelope.attempt + 1,
+            event_id=envelope.event_id,
+        )
+        identity = stable_hash(self._service, envelope.event_id, envelope.value, str(time.time_ns()))
+        return envelope_for(letter, event_id=identity[:32], source=self._service, key=envelope.key)
+
+
+def _await(future: Future[list[Emit]], *, heartbeat: Callable[[], None]) -> list[Emit]:
+    while True:
+        try:
+            return future.result(timeout=HEARTBEAT_S)
+        except FutureTimeout:
+            if future.done():
+                return future.result()  # finished just now, or the handler itself raised a TimeoutError
+            heartbeat()

@@ -1,0 +1,104 @@
+"""Envelopes: a protobuf value with its CloudEvents 1.0 headers (binary mode). Knows no broker.
+
+Event ids are hashes, so that a handler run twice on one input gives the same ids (design: exactly-once effect).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+
+from mendloop.core.contracts import contract_of
+from mendloop.core.errors import InvalidEvent
+
+CONTENT_TYPE = "application/protobuf"
+RETRY_TOPIC_HEADER = "mendloop_topic"
+RETRY_ATTEMPT_HEADER = "mendloop_attempt"
+RETRY_NOT_BEFORE_HEADER = "mendloop_not_before"
+_REQUIRED = ("ce_id", "ce_type", "ce_source")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One event as it travels: topic, key, value and headers."""
+
+    topic: str
+    key: str
+    value: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def event_id(self) -> str:
+        """The CloudEvents id; empty where the header is missing."""
+        return self.headers.get("ce_id", "")
+
+    @property
+    def event_type(self) -> str:
+        """The CloudEvents type; empty where the header is missing."""
+        return self.headers.get("ce_type", "")
+
+    @property
+    def attempt(self) -> int:
+        """How many times the event was tried before this delivery."""
+        return int(self.headers.get(RETRY_ATTEMPT_HEADER, "0"))
+
+    @property
+    def not_before(self) -> float:
+        """Unix time before which a retry is not due; 0 where it is due at once."""
+        return float(self.headers.get(RETRY_NOT_BEFORE_HEADER, "0"))
+
+    def require_headers(self) -> None:
+        """Raises InvalidEvent where a CloudEvents header is missing."""
+        missing = [name for name in _REQUIRED if not self.headers.get(name)]
+        if missing:
+            raise InvalidEvent(f"event on {self.topic} lacks the header(s) {', '.join(missing)}")
+
+    def with_headers(self, **headers: str) -> Envelope:
+        """The same event with further headers."""
+        return replace(self, headers={**self.headers, **headers})
+
+
+def stable_hash(*parts: str | bytes) -> str:
+    """Hex SHA-256 over length-prefixed parts: ("ab", "c") and ("a", "bc") differ."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
+    return digest.hexdigest()
+
+
+def new_traceparent(parent: str = "") -> str:
+    """A W3C traceparent: a child of the parent's trace, or a new sampled trace."""
+    fields = parent.split("-")
+    trace_id = fields[1] if len(fields) == 4 and len(fields[1]) == 32 else secrets.token_hex(16)
+    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+
+
+def envelope_for(
+    message: Message,
+    *,
+    event_id: str,
+    source: str,
+    key: str,
+    subject: str = "",
+    traceparent: str = "",
+    time: datetime | None = None,
+) -> Envelope:
+    """The envelope of a message on its contract's topic."""
+    contract = contract_of(type(message))
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": event_id,
+        "ce_type": contract.event_type,
+        "ce_source": f"/mendloop/{source}",
+        "ce_subject": subject or key,
+        "ce_time": (time or datetime.now(UTC)).isoformat(),
+        "content-type": CONTENT_TYPE,
+        "traceparent": new_traceparent(traceparent),
+    }
+    return Envelope(contract.topic, key, message.SerializeToString(deterministic=True), headers)

@@ -1,0 +1,77 @@
+"""The nouns of evaluation and training: item, example, outcome. Knows neither files nor models."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Axes = Mapping[str, tuple[str, ...]]
+"""Values of an item on each axis; an item may have several values on one axis (two verbs in one command)."""
+
+StopReason = Literal["eos", "length", "stop_string"]
+Split = Literal["search", "confirm", "sealed"]
+
+
+def fingerprint(prompt: str) -> str:
+    """Hex SHA-256 of a prompt in lower case with single spaces: what decontamination compares."""
+    return hashlib.sha256(" ".join(prompt.lower().split()).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One evaluation item. Never trained on."""
+
+    item_id: str
+    prompt: str
+    target: str
+    split: Split
+    axes: Axes = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.item_id or not self.target:
+            raise ValueError(f"item {self.item_id!r} needs an id and a target; its target is {self.target!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training example."""
+
+    prompt: str
+    completion: str
+    source: str
+    axes: Axes = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.prompt or not self.completion:
+            raise ValueError(f"an example of {self.source!r} has an empty prompt or completion: {self.prompt!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a checkpoint did with one item."""
+
+    item_id: str
+    split: Split
+    prompt: str
+    output: str
+    target: str
+    score: float
+    prompt_token_count: int
+    output_token_count: int
+    stop_reason: StopReason
+    extraction: str
+    target_logprob: float
+    repeat_index: int
+    axes: Axes = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.score) or not 0 <= self.score <= 1:
+            raise ValueError(f"outcome of {self.item_id!r} has the score {self.score}; scores lie in 0..1")
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether the score is full."""
+        return self.score >= 1.0

@@ -1,0 +1,54 @@
+"""The run specification: a recipe with every artifact that it names. A service needs it and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.core.recipe import Recipe
+
+MEDIA_TYPE = "application/vnd.mendloop.run-spec+json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What a run works on. The sealed items lie in a store of their own, for the evaluator alone."""
+
+    recipe: Recipe
+    base: Artifact
+    corpus: Artifact
+    items: Artifact
+    sealed_items: Artifact | None
+    fingerprints: Artifact
+
+    def store(self, store: ArtifactStore) -> Artifact:
+        """Write the specification as JSON."""
+        document = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            **{name: asdict(value) if value else None for name, value in self._artifacts().items()},
+        }
+        return store.put(json.dumps(document, sort_keys=True).encode(), media_type=MEDIA_TYPE)
+
+    def _artifacts(self) -> dict[str, Artifact | None]:
+        return {
+            "base": self.base,
+            "corpus": self.corpus,
+            "items": self.items,
+            "sealed_items": self.sealed_items,
+            "fingerprints": self.fingerprints,
+        }
+
+    @staticmethod
+    def load(store: ArtifactStore, artifact: Artifact) -> RunSpec:
+        """Read a specification; raises CorruptArtifact where its bytes changed."""
+        document = json.loads(store.get(artifact))
+        sealed = document["sealed_items"]
+        return RunSpec(
+            recipe=Recipe.model_validate(document["recipe"]),
+            base=Artifact(**document["base"]),
+            corpus=Artifact(**document["corpus"]),
+            items=Artifact(**document["items"]),
+            sealed_items=Artifact(**sealed) if sealed else None,
+            fingerprints=Artifact(**document["fingerprints"]),
+        )

@@ -1,0 +1,37 @@
+"""The generation port: what evaluator and diagnostician ask of a checkpoint. Knows no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mendloop.core.records import StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One greedy output. stop_reason "length" means that the limit cut it off."""
+
+    text: str
+    prompt_token_count: int
+    output_token_count: int
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Natural-log probabilities of a completion's tokens and of the EOS that should follow it."""
+
+    tokens: tuple[float, ...]
+    eos: float
+
+
+class LanguageModel(Protocol):
+    """A loaded checkpoint. Prompts are already in the model's template."""
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Generation]:
+        """Greedy outputs, in the order of the prompts."""
+
+    def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """Teacher-forced log-probabilities of completions after their prompts."""
