@@ -1,0 +1,51 @@
+"""Settings that every service shares. Only a service's __main__ builds them, from MENDLOOP_ variables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mendloop.core.errors import InvalidRecipe
+
+PREFIX = "MENDLOOP_"
+
+SHARED = {
+    "MENDLOOP_BUS",
+    "MENDLOOP_BUS_OPTIONS",
+    "MENDLOOP_ARTIFACTS_URI",
+    "MENDLOOP_WORK_DIR",
+    "MENDLOOP_METRICS_HOST",
+    "MENDLOOP_METRICS_PORT",
+    "MENDLOOP_METRICS_PORT_FILE",
+    "MENDLOOP_LOG_LEVEL",
+    "MENDLOOP_MEMBER",
+}
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs. A service adds its own fields in a subclass."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    bus: str = Field("local:.mendloop/bus.db", description="local:PATH or kafka:HOST:PORT[,HOST:PORT].")
+    bus_options: dict[str, str] = Field(default_factory=dict, description="Options of the Kafka client, as JSON.")
+    artifacts_uri: str = Field("file://.mendloop/artifacts", description="Where artifacts lie (fsspec URI or path).")
+    work_dir: Path = Field(Path(".mendloop/work"), description="Scratch space of this machine.")
+    metrics_host: str = Field("127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Its port; 0 takes a free one.")
+    metrics_port_file: Path | None = Field(None, description="File that gets the port, for who started us.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    member: str = Field("", description="Stable name of this replica; empty makes one from host and process.")
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Settings from the environment. Raises InvalidRecipe for an unknown MENDLOOP_ variable."""
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known | SHARED)
+        if unknown:
+            raise InvalidRecipe(f"unknown setting(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return cls()
