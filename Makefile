@@ -1,23 +1,51 @@
 .DEFAULT_GOAL := help
+SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CACHE := $(or $(MENDLOOP_CACHE),$(HOME)/.cache/mendloop)
+BUF_VERSION := 1.75.0
+BUF := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+BUS ?= local
+OUT ?= demo-report
 
 help: ## show this help
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 setup: $(VENV)/.ready ## create the Python environment (uv, package registries only)
 
 $(VENV)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q uv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[dev]'
 	@touch $@
+
+demo: setup ## run both SCAN scenarios through the loop (BUS=local|kafka, OUT=folder)
+	$(BIN)/mend demo --bus $(BUS) --out $(OUT)
+
+test: setup ## set up and run all tests
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests
+
+check: setup $(BUF) ## ruff, mypy strict, import contracts, buf: no test is run
+	$(BIN)/ruff check services tests benchmarks
+	$(BIN)/ruff format --check services tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd protos && $(BUF) lint && $(BUF) breaking --against baseline.binpb
 
 protos: setup ## regenerate services/mendloop/v1 from protos/
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --mypy_out=quiet:services protos/mendloop/v1/*.proto
 
-test: setup ## set up and run all tests
-	$(BIN)/python -m pytest -q tests
+baseline: $(BUF) ## make today's protos the contract that later ones must not break (at a release)
+	cd protos && $(BUF) build -o baseline.binpb
 
-.PHONY: help setup protos test
+kafka: setup ## run a single-node Kafka broker in the foreground
+	$(BIN)/python -m mendloop.bus.broker
+
+base-checkpoint: setup ## rebuild the SCAN base checkpoint that ships
+	$(BIN)/python -m mendloop.examples.scan.make_base
+
+$(BUF):
+	npm install --silent --no-fund --no-audit --prefix $(CACHE)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
+
+.PHONY: help setup demo test check protos baseline kafka base-checkpoint

@@ -1,0 +1,1 @@
+"""Worked examples that ship: task families and their recipes."""

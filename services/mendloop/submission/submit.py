@@ -29,7 +29,8 @@ PACKAGED_MODELS = "mendloop.examples"
 def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore, base_dir: Path) -> RunSpec:
     """Everything that the recipe names, stored. Raises InvalidRecipe where something is missing.
 
-    Sealed items go to their own store; the others learn only their fingerprints. No evaluation item stays in the corpus.
+    Sealed items go to their own store; the others learn only their fingerprints.
+    No evaluation item stays in the corpus.
     """
     _check_template(recipe.template)
     task = find_task(recipe.task)
