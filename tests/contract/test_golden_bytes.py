@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mendloop.core.contracts import CONTRACTS, Contract, decode
 from messages import filled
+
+from mendloop.core.contracts import CONTRACTS, Contract, decode
 
 GOLDEN = Path(__file__).with_name("golden.json")
 

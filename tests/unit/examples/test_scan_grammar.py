@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from mendloop.examples.scan.grammar import all_pairs, interpret, split_add_primitive
 
 PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "data" / "scan"
