@@ -23,6 +23,7 @@ FOLDERS = {
     "gateway": "REST and event stream",
     "models": "checkpoints and generation backends",
     "report": "a run as a page",
+    "runs": "a run as people see it: the fold of its events",
     "submission": "recipe to run",
     "suites": "suites from elsewhere",
     "trainer": "training jobs",

@@ -106,7 +106,7 @@ class Worker:
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="handler") as pool:
                 while not self._stop.is_set():
-                    self._telemetry.ready()
+                    self._telemetry.alive()
                     delivery = consumer.poll(timeout_s=POLL_S)
                     if delivery is not None:
                         self._work(consumer, delivery, pool=pool)
@@ -154,10 +154,14 @@ class Worker:
             envelope.headers.get("traceparent", ""),
             self._stop.is_set,
         )
-        emitted = _await(pool.submit(lambda: list(handler(event))), heartbeat=consumer.heartbeat)
+        emitted = _await(pool.submit(lambda: list(handler(event))), heartbeat=lambda: self._beat(consumer))
         outputs = [self._envelope(emit, index=i, cause=envelope) for i, emit in enumerate(emitted)]
         self._receipts.store(self._service, envelope.event_id, outputs)
         return outputs
+
+    def _beat(self, consumer: Consumer) -> None:
+        self._telemetry.alive()
+        consumer.heartbeat()
 
     def _envelope(self, emit: Emit, *, index: int, cause: Envelope) -> Envelope:
         identity = emit.identity or f"{cause.event_id}/{index}"

@@ -80,7 +80,7 @@ CONTRACTS: tuple[Contract, ...] = (
         intervention_pb2.InterventionPlanned,
         _topic("intervention-planned"),
         (CONTROLLER,),
-        (DATA_GENERATOR, TRAINER, GATEWAY),
+        (DATA_GENERATOR, TRAINER, EVALUATOR, GATEWAY),
     ),
     Contract(
         intervention_pb2.DataBatchReady,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +28,9 @@ class TrainSettings(_Section):
     weight_decay: float = Field(0.01, ge=0)
     eos_in_loss: bool = Field(True, description="Whether the end-of-sequence token carries loss.")
     prompt_in_loss: bool = Field(False, description="Whether prompt tokens carry loss.")
+    on_unhealthy: Literal["refuse", "warn"] = Field(
+        "refuse", description="What a failed health check of the training data does before any step."
+    )
     save_steps: int = Field(50, ge=1, description="Steps between resume points.")
     max_tokens: int = Field(96, ge=8, description="Examples are cut to this many tokens; cuts are counted.")
 
@@ -81,6 +84,7 @@ class Recipe(_Section):
     template: str = Field("{prompt}", description="How a prompt is put to the model; contains {prompt}.")
     base: BaseSettings
     corpus: dict[str, Any] = Field(default_factory=dict, description="Options of the training corpus.")
+    pool: dict[str, Any] = Field(default_factory=dict, description="Options of the pool that data is retrieved from.")
     suite: SuiteSettings
     fix: TrainSettings = Field(default_factory=lambda: TrainSettings(), description="Training of data candidates.")
     replay_share: Share = Field(0.7, description="Share of the old corpus in a data candidate's training.")

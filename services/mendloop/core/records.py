@@ -28,6 +28,8 @@ class Item:
     prompt: str
     target: str
     split: Split
+    document: str = ""
+    """JSON of the source document, where a scorer needs more than the target."""
     axes: Axes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,6 +49,18 @@ class Example:
     def __post_init__(self) -> None:
         if not self.prompt or not self.completion:
             raise ValueError(f"an example of {self.source!r} has an empty prompt or completion: {self.prompt!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A scorer's answer: 0 to 1, and which rule found the answer in the output ("none" where no rule did)."""
+
+    value: float
+    extraction: str
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.value) or not 0 <= self.value <= 1:
+            raise ValueError(f"the score is {self.value}; scores lie in 0..1")
 
 
 @dataclass(frozen=True, slots=True)

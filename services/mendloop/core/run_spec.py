@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.recipe import Recipe
+from mendloop.core.tasks import Task, find_task
 
 MEDIA_TYPE = "application/vnd.mendloop.run-spec+json"
 
@@ -18,6 +19,7 @@ class RunSpec:
     recipe: Recipe
     base: Artifact
     corpus: Artifact
+    pool: Artifact | None
     items: Artifact
     sealed_items: Artifact | None
     fingerprints: Artifact
@@ -30,10 +32,19 @@ class RunSpec:
         }
         return store.put(json.dumps(document, sort_keys=True).encode(), media_type=MEDIA_TYPE)
 
+    def task(self) -> Task:
+        """The run's task family."""
+        return find_task(self.recipe.task, self.recipe.suite.options)
+
+    def prompt(self, text: str) -> str:
+        """A prompt in the run's template, as the model sees it in training and evaluation."""
+        return self.recipe.template.format(prompt=text)
+
     def _artifacts(self) -> dict[str, Artifact | None]:
         return {
             "base": self.base,
             "corpus": self.corpus,
+            "pool": self.pool,
             "items": self.items,
             "sealed_items": self.sealed_items,
             "fingerprints": self.fingerprints,
@@ -43,11 +54,12 @@ class RunSpec:
     def load(store: ArtifactStore, artifact: Artifact) -> RunSpec:
         """Read a specification; raises CorruptArtifact where its bytes changed."""
         document = json.loads(store.get(artifact))
-        sealed = document["sealed_items"]
+        sealed, pool = document["sealed_items"], document["pool"]
         return RunSpec(
             recipe=Recipe.model_validate(document["recipe"]),
             base=Artifact(**document["base"]),
             corpus=Artifact(**document["corpus"]),
+            pool=Artifact(**pool) if pool else None,
             items=Artifact(**document["items"]),
             sealed_items=Artifact(**sealed) if sealed else None,
             fingerprints=Artifact(**document["fingerprints"]),

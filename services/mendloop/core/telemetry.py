@@ -27,18 +27,25 @@ class Metric:
     meaning: str
 
 
+_SERVICE = ("service",)
+
 METRICS: tuple[Metric, ...] = (
+    Metric("mendloop_up", "gauge", "boolean", _SERVICE, "1 while the consume loop runs."),
     Metric(
         "mendloop_events_handled",
         "counter",
         "events",
         ("service", "type", "result"),
-        "Events by result: ok, retry, dead.",
+        "Events by result: ok, receipt (published again, no work), retry, dead.",
     ),
-    Metric(
-        "mendloop_handler_seconds", "histogram", "seconds", ("service", "type"), "Time from delivery to completion."
-    ),
-    Metric("mendloop_up", "gauge", "boolean", ("service",), "1 while the consume loop runs."),
+    Metric("mendloop_handler_seconds", "histogram", "seconds", ("service", "type"), "Delivery to completion."),
+    Metric("mendloop_items_scored", "counter", "items", _SERVICE, "Evaluation items scored."),
+    Metric("mendloop_tokens", "counter", "tokens", ("service", "use"), "Tokens by use: train, generate, probe."),
+    Metric("mendloop_examples_kept", "counter", "examples", _SERVICE, "Training examples that passed the funnel."),
+    Metric("mendloop_examples_dropped", "counter", "examples", ("service", "stage"), "Examples dropped, by stage."),
+    Metric("mendloop_verdicts", "counter", "verdicts", ("service", "cause"), "Diagnoses by cause."),
+    Metric("mendloop_gates", "counter", "gates", ("service", "gate", "result"), "Gate answers: passed, failed."),
+    Metric("mendloop_runs_finished", "counter", "runs", ("service", "outcome"), "Runs by how they ended."),
 )
 
 
@@ -48,28 +55,43 @@ class Telemetry:
     def __init__(self, service: str) -> None:
         self._service = service
         self.registry = CollectorRegistry()
-        self._handled = Counter(
-            "mendloop_events_handled", METRICS[0].meaning, METRICS[0].labels, registry=self.registry
-        )
-        self._seconds = Histogram(
-            "mendloop_handler_seconds", METRICS[1].meaning, METRICS[1].labels, registry=self.registry
-        )
-        self._up = Gauge("mendloop_up", METRICS[2].meaning, METRICS[2].labels, registry=self.registry)
-        self._ready_at = 0.0
+        kinds = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
+        self._metrics: dict[str, Counter | Gauge | Histogram] = {
+            row.name: kinds[row.kind](row.name, row.meaning, row.labels, registry=self.registry) for row in METRICS
+        }
+        self._turned_at = -READY_FOR_S
 
-    def ready(self) -> None:
-        """The consume loop turned once."""
-        self._ready_at = time.monotonic()
-        self._up.labels(self._service).set(1)
+    def add(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter of METRICS; KeyError for an undeclared one."""
+        metric = self._metrics[name]
+        assert isinstance(metric, Counter), f"{name} is no counter"
+        metric.labels(service=self._service, **labels).inc(amount)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Observe a value in a histogram of METRICS."""
+        metric = self._metrics[name]
+        assert isinstance(metric, Histogram), f"{name} is no histogram"
+        metric.labels(service=self._service, **labels).observe(value)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge of METRICS."""
+        metric = self._metrics[name]
+        assert isinstance(metric, Gauge), f"{name} is no gauge"
+        metric.labels(service=self._service, **labels).set(value)
+
+    def alive(self) -> None:
+        """The consume loop turned, or waits for a handler at work."""
+        self._turned_at = time.monotonic()
+        self.set("mendloop_up", 1)
 
     def is_ready(self) -> bool:
-        """Whether the consume loop turned lately or a handler is at work."""
-        return self._ready_at > 0
+        """Whether the consume loop turned lately; a loop that hangs or died is not ready."""
+        return time.monotonic() - self._turned_at < READY_FOR_S
 
     def handled(self, event_type: str, *, result: str, seconds: float) -> None:
         """Count one event."""
-        self._handled.labels(self._service, event_type, result).inc()
-        self._seconds.labels(self._service, event_type).observe(seconds)
+        self.add("mendloop_events_handled", type=event_type, result=result)
+        self.observe("mendloop_handler_seconds", seconds, type=event_type)
 
     def serve(self, *, host: str, port: int) -> ThreadingHTTPServer:
         """Start /metrics, /healthz and /readyz in a thread; port 0 takes a free one."""
@@ -83,7 +105,7 @@ class Telemetry:
                     self._answer(200, b"ok\n")
                 elif self.path == "/readyz":
                     ready = telemetry.is_ready()
-                    self._answer(200 if ready else 503, b"ready\n" if ready else b"starting\n")
+                    self._answer(200 if ready else 503, b"ready\n" if ready else b"not ready\n")
                 else:
                     self._answer(404, b"try /metrics, /healthz or /readyz\n")
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from mendloop.artifacts.store import Artifact
 from mendloop.core.events import stable_hash
+from mendloop.core.fixes import Fix
+from mendloop.core.stats import clopper_pearson
 from mendloop.core.tasks import Conditions
-from mendloop.v1 import common_pb2
+from mendloop.v1 import common_pb2, diagnosis_pb2
 
 
 def artifact_ref(artifact: Artifact | None) -> common_pb2.ArtifactRef:
@@ -40,3 +44,19 @@ def conditions_of(message: common_pb2.CapabilitySlice) -> tuple[tuple[str, str],
 def slice_name(conditions: Conditions) -> str:
     """A slice in words: `operation=jump ∧ output=long`, or `all items`."""
     return " ∧ ".join(f"{axis}={value}" for axis, value in sorted(conditions)) or "all items"
+
+
+def fix_messages(fixes: Sequence[Fix]) -> list[diagnosis_pb2.SettingFix]:
+    """The messages of repaired settings."""
+    return [diagnosis_pb2.SettingFix(setting=fix.setting, value_json=fix.value_json) for fix in fixes]
+
+
+def fixes_of(messages: Iterable[diagnosis_pb2.SettingFix]) -> tuple[Fix, ...]:
+    """The repaired settings of messages."""
+    return tuple(Fix(message.setting, message.value_json) for message in messages)
+
+
+def proportion(correct: int, n: int) -> common_pb2.Proportion:
+    """A proportion with its exact 95 % interval."""
+    low, high = clopper_pearson(correct, n)
+    return common_pb2.Proportion(n=n, correct=correct, low=low, high=high)

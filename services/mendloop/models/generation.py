@@ -30,8 +30,8 @@ class TokenLogprobs:
 class LanguageModel(Protocol):
     """A loaded checkpoint. Prompts are already in the model's template."""
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[Generation]:
-        """Greedy outputs, in the order of the prompts."""
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()) -> list[Generation]:
+        """Greedy outputs, in the order of the prompts; an output is cut before the first stop string."""
 
     def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
         """Teacher-forced log-probabilities of completions after their prompts."""

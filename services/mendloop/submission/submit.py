@@ -33,15 +33,15 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
     No evaluation item stays in the corpus.
     """
     _check_template(recipe.template)
-    task = find_task(recipe.task)
+    task = find_task(recipe.task, recipe.suite.options)
     items = task.items(
-        recipe.suite.options,
         counts={"search": recipe.suite.search, "confirm": recipe.suite.confirm, "sealed": recipe.suite.sealed},
         seed=recipe.seed,
     )
     _check_items(items, axes=recipe.suite.axes)
     marks = {fingerprint(item.prompt) for item in items}
     corpus = [example for example in task.corpus(recipe.corpus) if fingerprint(example.prompt) not in marks]
+    pool = task.pool(recipe.pool) if recipe.pool else []
     if not corpus:
         raise InvalidRecipe(f"the corpus of task {recipe.task!r} with options {recipe.corpus} has no example left")
     sealed = [item for item in items if item.split == "sealed"]
@@ -50,6 +50,7 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         recipe=recipe,
         base=_store_model(store, recipe.base.model, base_dir=base_dir),
         corpus=put_rows(store, corpus, kind=Example),
+        pool=put_rows(store, pool, kind=Example) if pool else None,
         items=put_rows(store, [item for item in items if item.split != "sealed"], kind=Item),
         sealed_items=put_rows(sealed_store, sealed, kind=Item) if sealed else None,
         fingerprints=store.put(json.dumps(document).encode(), media_type="application/json"),

@@ -32,6 +32,8 @@ class _CheckpointKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Checkp
     """The checkpoint that the run measures first."""
     CHECKPOINT_KIND_CANDIDATE: _CheckpointKind.ValueType  # 2
     """Result of an intervention; must pass the gates."""
+    CHECKPOINT_KIND_REMEASURED: _CheckpointKind.ValueType  # 3
+    """The checkpoint of before, measured again with a repaired evaluation; nothing was trained."""
 
 class CheckpointKind(_CheckpointKind, metaclass=_CheckpointKindEnumTypeWrapper):
     """Why a checkpoint exists."""
@@ -42,6 +44,8 @@ CHECKPOINT_KIND_BASE: CheckpointKind.ValueType  # 1
 """The checkpoint that the run measures first."""
 CHECKPOINT_KIND_CANDIDATE: CheckpointKind.ValueType  # 2
 """Result of an intervention; must pass the gates."""
+CHECKPOINT_KIND_REMEASURED: CheckpointKind.ValueType  # 3
+"""The checkpoint of before, measured again with a repaired evaluation; nothing was trained."""
 Global___CheckpointKind: _TypeAlias = CheckpointKind  # noqa: Y015
 
 @_typing.final
@@ -60,7 +64,7 @@ class CheckpointReady(_message.Message):
     METERING_FIELD_NUMBER: _builtins.int
     DIAGNOSIS_WANTED_FIELD_NUMBER: _builtins.int
     kind: Global___CheckpointKind.ValueType
-    """Base or candidate."""
+    """Base, candidate or remeasured."""
     plan_id: _builtins.str
     """Plan that asked for it; empty for a base."""
     diagnosis_wanted: _builtins.bool

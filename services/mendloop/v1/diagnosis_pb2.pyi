@@ -330,6 +330,7 @@ class DiagnosisReady(_message.Message):
     FAILED_COUNT_FIELD_NUMBER: _builtins.int
     WEAK_SLICE_COUNT_FIELD_NUMBER: _builtins.int
     METERING_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     evaluation_id: _builtins.str
     """Id of the evaluation that found the slice."""
     cause: Global___Cause.ValueType
@@ -342,6 +343,8 @@ class DiagnosisReady(_message.Message):
     """Failure mass of the slice: failed items in it."""
     weak_slice_count: _builtins.int
     """Number of diagnoses that the controller waits for."""
+    summary: _builtins.str
+    """One sentence for a person: the verdict and what it rests on, or why there is none."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the checkpoint."""
@@ -381,10 +384,11 @@ class DiagnosisReady(_message.Message):
         failed_count: _builtins.int = ...,
         weak_slice_count: _builtins.int = ...,
         metering: _common_pb2.Metering | None = ...,
+        summary: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metering", b"metering", "position", b"position", "slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "confidence", b"confidence", "evaluation_id", b"evaluation_id", "evidence", b"evidence", "failed_count", b"failed_count", "family", b"family", "interventions", b"interventions", "metering", b"metering", "position", b"position", "scores", b"scores", "slice", b"slice", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "confidence", b"confidence", "evaluation_id", b"evaluation_id", "evidence", b"evidence", "failed_count", b"failed_count", "family", b"family", "interventions", b"interventions", "metering", b"metering", "position", b"position", "scores", b"scores", "slice", b"slice", "summary", b"summary", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

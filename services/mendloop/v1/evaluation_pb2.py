@@ -22,26 +22,27 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from mendloop.v1 import checkpoint_pb2 as mendloop_dot_v1_dot_checkpoint__pb2
 from mendloop.v1 import common_pb2 as mendloop_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmendloop/v1/evaluation.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\"\xf2\x01\n\x0f\x45valuationShard\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12,\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12*\n\x08run_spec\x18\x04 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x13\n\x0bshard_index\x18\x05 \x01(\r\x12\x13\n\x0bshard_count\x18\x06 \x01(\r\x12\x18\n\x10\x63heckpoint_ready\x18\x07 \x01(\x0c\"\xe9\x01\n\x0bShardScored\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x13\n\x0bshard_index\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12*\n\x08outcomes\x18\x05 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\'\n\x08metering\x18\x06 \x01(\x0b\x32\x15.mendloop.v1.Metering\x12\x18\n\x10\x63heckpoint_ready\x18\x07 \x01(\x0c\"d\n\nSliceScore\x12+\n\x05slice\x18\x01 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12)\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x0b\x32\x17.mendloop.v1.Proportion\"\x87\x01\n\x10SealedComparison\x12+\n\x05slice\x18\x01 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12\t\n\x01n\x18\x02 \x01(\r\x12\x15\n\ronly_baseline\x18\x03 \x01(\r\x12\x16\n\x0eonly_candidate\x18\x04 \x01(\r\x12\x0c\n\x04\x62oth\x18\x05 \x01(\r\"\xde\x02\n\rEvalCompleted\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x18\n\x10\x63heckpoint_ready\x18\x03 \x01(\x0c\x12*\n\x08outcomes\x18\x04 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12)\n\x08\x61\x63\x63uracy\x18\x05 \x01(\x0b\x32\x17.mendloop.v1.Proportion\x12\'\n\x06slices\x18\x06 \x03(\x0b\x32\x17.mendloop.v1.SliceScore\x12\x18\n\x10weak_slice_count\x18\x07 \x01(\r\x12-\n\x06sealed\x18\x08 \x03(\x0b\x32\x1d.mendloop.v1.SealedComparison\x12\'\n\x08metering\x18\t \x01(\x0b\x32\x15.mendloop.v1.Metering\"\x80\x03\n\nEvalFailed\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12+\n\x05slice\x18\x03 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12)\n\x08\x61\x63\x63uracy\x18\x04 \x01(\x0b\x32\x17.mendloop.v1.Proportion\x12-\n\x0c\x63onfirmation\x18\x05 \x01(\x0b\x32\x17.mendloop.v1.Proportion\x12\x0f\n\x07p_value\x18\x06 \x01(\x01\x12\x0f\n\x07q_value\x18\x07 \x01(\x01\x12\x11\n\tthreshold\x18\x08 \x01(\x01\x12\x13\n\x0b\x65xample_ids\x18\t \x03(\t\x12*\n\x08outcomes\x18\n \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x18\n\x10\x63heckpoint_ready\x18\x0b \x01(\x0c\x12\x18\n\x10weak_slice_count\x18\x0c \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmendloop/v1/evaluation.proto\x12\x0bmendloop.v1\x1a\x1cmendloop/v1/checkpoint.proto\x1a\x18mendloop/v1/common.proto\"\x90\x02\n\x0f\x45valuationShard\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12,\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12*\n\x08run_spec\x18\x04 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x13\n\x0bshard_index\x18\x05 \x01(\r\x12\x13\n\x0bshard_count\x18\x06 \x01(\r\x12\x36\n\x10\x63heckpoint_ready\x18\x07 \x01(\x0b\x32\x1c.mendloop.v1.CheckpointReady\"\x87\x02\n\x0bShardScored\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x13\n\x0bshard_index\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12*\n\x08outcomes\x18\x05 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\'\n\x08metering\x18\x06 \x01(\x0b\x32\x15.mendloop.v1.Metering\x12\x36\n\x10\x63heckpoint_ready\x18\x07 \x01(\x0b\x32\x1c.mendloop.v1.CheckpointReady\"d\n\nSliceScore\x12+\n\x05slice\x18\x01 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12)\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x0b\x32\x17.mendloop.v1.Proportion\"\x87\x01\n\x10SealedComparison\x12+\n\x05slice\x18\x01 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12\t\n\x01n\x18\x02 \x01(\r\x12\x15\n\ronly_baseline\x18\x03 \x01(\r\x12\x16\n\x0eonly_candidate\x18\x04 \x01(\r\x12\x0c\n\x04\x62oth\x18\x05 \x01(\r\"\xfc\x02\n\rEvalCompleted\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12\x36\n\x10\x63heckpoint_ready\x18\x03 \x01(\x0b\x32\x1c.mendloop.v1.CheckpointReady\x12*\n\x08outcomes\x18\x04 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12)\n\x08\x61\x63\x63uracy\x18\x05 \x01(\x0b\x32\x17.mendloop.v1.Proportion\x12\'\n\x06slices\x18\x06 \x03(\x0b\x32\x17.mendloop.v1.SliceScore\x12\x18\n\x10weak_slice_count\x18\x07 \x01(\r\x12-\n\x06sealed\x18\x08 \x03(\x0b\x32\x1d.mendloop.v1.SealedComparison\x12\'\n\x08metering\x18\t \x01(\x0b\x32\x15.mendloop.v1.Metering\"\x9e\x03\n\nEvalFailed\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12+\n\x05slice\x18\x03 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12)\n\x08\x61\x63\x63uracy\x18\x04 \x01(\x0b\x32\x17.mendloop.v1.Proportion\x12-\n\x0c\x63onfirmation\x18\x05 \x01(\x0b\x32\x17.mendloop.v1.Proportion\x12\x0f\n\x07p_value\x18\x06 \x01(\x01\x12\x0f\n\x07q_value\x18\x07 \x01(\x01\x12\x11\n\tthreshold\x18\x08 \x01(\x01\x12\x13\n\x0b\x65xample_ids\x18\t \x03(\t\x12*\n\x08outcomes\x18\n \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x36\n\x10\x63heckpoint_ready\x18\x0b \x01(\x0b\x32\x1c.mendloop.v1.CheckpointReady\x12\x18\n\x10weak_slice_count\x18\x0c \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mendloop.v1.evaluation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVALUATIONSHARD']._serialized_start=72
-  _globals['_EVALUATIONSHARD']._serialized_end=314
-  _globals['_SHARDSCORED']._serialized_start=317
-  _globals['_SHARDSCORED']._serialized_end=550
-  _globals['_SLICESCORE']._serialized_start=552
-  _globals['_SLICESCORE']._serialized_end=652
-  _globals['_SEALEDCOMPARISON']._serialized_start=655
-  _globals['_SEALEDCOMPARISON']._serialized_end=790
-  _globals['_EVALCOMPLETED']._serialized_start=793
-  _globals['_EVALCOMPLETED']._serialized_end=1143
-  _globals['_EVALFAILED']._serialized_start=1146
-  _globals['_EVALFAILED']._serialized_end=1530
+  _globals['_EVALUATIONSHARD']._serialized_start=102
+  _globals['_EVALUATIONSHARD']._serialized_end=374
+  _globals['_SHARDSCORED']._serialized_start=377
+  _globals['_SHARDSCORED']._serialized_end=640
+  _globals['_SLICESCORE']._serialized_start=642
+  _globals['_SLICESCORE']._serialized_end=742
+  _globals['_SEALEDCOMPARISON']._serialized_start=745
+  _globals['_SEALEDCOMPARISON']._serialized_end=880
+  _globals['_EVALCOMPLETED']._serialized_start=883
+  _globals['_EVALCOMPLETED']._serialized_end=1263
+  _globals['_EVALFAILED']._serialized_start=1266
+  _globals['_EVALFAILED']._serialized_end=1680
 # @@protoc_insertion_point(module_scope)

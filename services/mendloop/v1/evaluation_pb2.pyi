@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from mendloop.v1 import checkpoint_pb2 as _checkpoint_pb2
 from mendloop.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -38,8 +39,6 @@ class EvaluationShard(_message.Message):
     """Index of this shard, from 0."""
     shard_count: _builtins.int
     """Number of shards of the evaluation."""
-    checkpoint_ready: _builtins.bytes
-    """The event that started the evaluation, so that the last shard can answer it."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the checkpoint."""
@@ -52,6 +51,10 @@ class EvaluationShard(_message.Message):
     def run_spec(self) -> _common_pb2.ArtifactRef:
         """Run specification that names the suite."""
 
+    @_builtins.property
+    def checkpoint_ready(self) -> _checkpoint_pb2.CheckpointReady:
+        """The event that started the evaluation, so that the last shard can answer it."""
+
     def __init__(
         self,
         *,
@@ -61,9 +64,9 @@ class EvaluationShard(_message.Message):
         run_spec: _common_pb2.ArtifactRef | None = ...,
         shard_index: _builtins.int = ...,
         shard_count: _builtins.int = ...,
-        checkpoint_ready: _builtins.bytes = ...,
+        checkpoint_ready: _checkpoint_pb2.CheckpointReady | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "run_spec", b"run_spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "checkpoint_ready", b"checkpoint_ready", "position", b"position", "run_spec", b"run_spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "checkpoint_ready", b"checkpoint_ready", "evaluation_id", b"evaluation_id", "position", b"position", "run_spec", b"run_spec", "shard_count", b"shard_count", "shard_index", b"shard_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -90,8 +93,6 @@ class ShardScored(_message.Message):
     """Index of the shard."""
     shard_count: _builtins.int
     """Number of shards of the evaluation."""
-    checkpoint_ready: _builtins.bytes
-    """The event that started the evaluation."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the checkpoint."""
@@ -104,6 +105,10 @@ class ShardScored(_message.Message):
     def metering(self) -> _common_pb2.Metering:
         """Cost of the shard."""
 
+    @_builtins.property
+    def checkpoint_ready(self) -> _checkpoint_pb2.CheckpointReady:
+        """The event that started the evaluation."""
+
     def __init__(
         self,
         *,
@@ -113,9 +118,9 @@ class ShardScored(_message.Message):
         shard_count: _builtins.int = ...,
         outcomes: _common_pb2.ArtifactRef | None = ...,
         metering: _common_pb2.Metering | None = ...,
-        checkpoint_ready: _builtins.bytes = ...,
+        checkpoint_ready: _checkpoint_pb2.CheckpointReady | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metering", b"metering", "outcomes", b"outcomes", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_ready", b"checkpoint_ready", "metering", b"metering", "outcomes", b"outcomes", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_ready", b"checkpoint_ready", "evaluation_id", b"evaluation_id", "metering", b"metering", "outcomes", b"outcomes", "position", b"position", "shard_count", b"shard_count", "shard_index", b"shard_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -210,8 +215,6 @@ class EvalCompleted(_message.Message):
     METERING_FIELD_NUMBER: _builtins.int
     evaluation_id: _builtins.str
     """Id of the evaluation."""
-    checkpoint_ready: _builtins.bytes
-    """The event that started the evaluation."""
     weak_slice_count: _builtins.int
     """Number of EvalFailed events that belong to this evaluation; 0 means "nothing is weak"."""
     @_builtins.property
@@ -219,8 +222,12 @@ class EvalCompleted(_message.Message):
         """Position of the checkpoint."""
 
     @_builtins.property
+    def checkpoint_ready(self) -> _checkpoint_pb2.CheckpointReady:
+        """The event that started the evaluation."""
+
+    @_builtins.property
     def outcomes(self) -> _common_pb2.ArtifactRef:
-        """All outcomes (Parquet)."""
+        """All outcomes but the sealed ones (Parquet)."""
 
     @_builtins.property
     def accuracy(self) -> _common_pb2.Proportion:
@@ -243,7 +250,7 @@ class EvalCompleted(_message.Message):
         *,
         position: _common_pb2.RunPosition | None = ...,
         evaluation_id: _builtins.str = ...,
-        checkpoint_ready: _builtins.bytes = ...,
+        checkpoint_ready: _checkpoint_pb2.CheckpointReady | None = ...,
         outcomes: _common_pb2.ArtifactRef | None = ...,
         accuracy: _common_pb2.Proportion | None = ...,
         slices: _abc.Iterable[Global___SliceScore] | None = ...,
@@ -251,7 +258,7 @@ class EvalCompleted(_message.Message):
         sealed: _abc.Iterable[Global___SealedComparison] | None = ...,
         metering: _common_pb2.Metering | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "metering", b"metering", "outcomes", b"outcomes", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "metering", b"metering", "outcomes", b"outcomes", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "evaluation_id", b"evaluation_id", "metering", b"metering", "outcomes", b"outcomes", "position", b"position", "sealed", b"sealed", "slices", b"slices", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -285,8 +292,6 @@ class EvalFailed(_message.Message):
     """The same after Benjamini-Hochberg over all candidate slices."""
     threshold: _builtins.float
     """Accuracy below which a slice is weak, from the recipe."""
-    checkpoint_ready: _builtins.bytes
-    """The event that started the evaluation."""
     weak_slice_count: _builtins.int
     """Number of EvalFailed events of this evaluation."""
     @_builtins.property
@@ -313,6 +318,10 @@ class EvalFailed(_message.Message):
     def outcomes(self) -> _common_pb2.ArtifactRef:
         """All outcomes of the evaluation (Parquet)."""
 
+    @_builtins.property
+    def checkpoint_ready(self) -> _checkpoint_pb2.CheckpointReady:
+        """The event that started the evaluation."""
+
     def __init__(
         self,
         *,
@@ -326,10 +335,10 @@ class EvalFailed(_message.Message):
         threshold: _builtins.float = ...,
         example_ids: _abc.Iterable[_builtins.str] | None = ...,
         outcomes: _common_pb2.ArtifactRef | None = ...,
-        checkpoint_ready: _builtins.bytes = ...,
+        checkpoint_ready: _checkpoint_pb2.CheckpointReady | None = ...,
         weak_slice_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "confirmation", b"confirmation", "outcomes", b"outcomes", "position", b"position", "slice", b"slice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "confirmation", b"confirmation", "outcomes", b"outcomes", "position", b"position", "slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "confirmation", b"confirmation", "evaluation_id", b"evaluation_id", "example_ids", b"example_ids", "outcomes", b"outcomes", "p_value", b"p_value", "position", b"position", "q_value", b"q_value", "slice", b"slice", "threshold", b"threshold", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

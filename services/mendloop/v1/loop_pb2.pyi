@@ -40,6 +40,8 @@ class _LoopOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoopOutco
     """Somebody cancelled the run."""
     LOOP_OUTCOME_FAILED: _LoopOutcome.ValueType  # 7
     """A step failed for good; the dead letter says why."""
+    LOOP_OUTCOME_EVALUATION_FIXED: _LoopOutcome.ValueType  # 8
+    """The evaluation was at fault and is repaired; the checkpoint of before stands."""
 
 class LoopOutcome(_LoopOutcome, metaclass=_LoopOutcomeEnumTypeWrapper):
     """How a run ended."""
@@ -60,6 +62,8 @@ LOOP_OUTCOME_CANCELLED: LoopOutcome.ValueType  # 6
 """Somebody cancelled the run."""
 LOOP_OUTCOME_FAILED: LoopOutcome.ValueType  # 7
 """A step failed for good; the dead letter says why."""
+LOOP_OUTCOME_EVALUATION_FIXED: LoopOutcome.ValueType  # 8
+"""The evaluation was at fault and is repaired; the checkpoint of before stands."""
 Global___LoopOutcome: _TypeAlias = LoopOutcome  # noqa: Y015
 
 @_typing.final
