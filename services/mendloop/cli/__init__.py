@@ -1,0 +1,1 @@
+"""`mend`: the command line. Starts services, submits recipes, shows what happens and why."""

@@ -1,0 +1,81 @@
+"""Where a deployment's bus, stores and database are, and what environment each service gets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mendloop.artifacts.store import ArtifactStore
+from mendloop.bus.base import Bus
+from mendloop.bus.wiring import open_bus, open_store
+from mendloop.core.contracts import CONTROLLER, EVALUATOR, GATEWAY
+
+LOCAL = "local"
+DEFAULT_HOME = Path(".mendloop")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A bus, two stores and a database. The sealed store is for the evaluator and for whoever submits runs."""
+
+    home: Path
+    bus_url: str
+    artifacts_uri: str
+    sealed_uri: str
+    database_url: str
+    threads: int = 1
+
+    def bus(self) -> Bus:
+        """A connection to the bus."""
+        return open_bus(self.bus_url)
+
+    def store(self) -> ArtifactStore:
+        """The artifact store."""
+        return open_store(self.artifacts_uri)
+
+    def sealed_store(self) -> ArtifactStore:
+        """The store of sealed items."""
+        return open_store(self.sealed_uri)
+
+    def environment(self, service: str, *, name: str) -> dict[str, str]:
+        """The environment of one replica: ours, and of the settings only what the service may know."""
+        own = {key: value for key, value in os.environ.items() if not key.startswith("MENDLOOP_")}
+        own |= {
+            "MENDLOOP_BUS": self.bus_url,
+            "MENDLOOP_ARTIFACTS_URI": self.artifacts_uri,
+            "MENDLOOP_WORK_DIR": str(self.home / "work" / name),
+            "MENDLOOP_METRICS_PORT_FILE": str(self.port_file(name)),
+            "MENDLOOP_MEMBER": name,
+            "OMP_NUM_THREADS": str(self.threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "HF_HUB_OFFLINE": own.get("HF_HUB_OFFLINE", "1"),
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        if service in (EVALUATOR, GATEWAY):
+            own["MENDLOOP_SEALED_ARTIFACTS_URI"] = self.sealed_uri
+        if service == CONTROLLER:
+            own["MENDLOOP_DATABASE_URL"] = self.database_url
+        return own
+
+    def port_file(self, name: str) -> Path:
+        """The file in which a replica leaves the port of its metrics and health pages."""
+        return self.home / "ports" / name
+
+    def log_file(self, name: str) -> Path:
+        """The file with a replica's structured logs."""
+        return self.home / "logs" / f"{name}.log"
+
+
+def deployment_at(home: Path, *, bus_url: str = "", threads: int = 1) -> Deployment:
+    """The deployment in a directory; MENDLOOP_ variables, where set, say where its parts are instead."""
+    root = home.resolve()
+    bus = bus_url or os.environ.get("MENDLOOP_BUS", LOCAL)
+    return Deployment(
+        home=root,
+        bus_url=f"local:{root / 'bus.db'}" if bus == LOCAL else bus,
+        artifacts_uri=os.environ.get("MENDLOOP_ARTIFACTS_URI", f"file://{root / 'artifacts'}"),
+        sealed_uri=os.environ.get("MENDLOOP_SEALED_ARTIFACTS_URI", f"file://{root / 'sealed'}"),
+        database_url=os.environ.get("MENDLOOP_DATABASE_URL", f"sqlite:///{root / 'controller.db'}"),
+        threads=threads,
+    )

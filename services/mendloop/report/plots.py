@@ -1,0 +1,161 @@
+"""Plots of a run as SVG text that inherits the page's colours. Knows numbers and labels; knows no run.
+
+Measured values are points with their 95 % interval; nothing is drawn without one where an interval exists.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BEFORE, AFTER, GOOD, BAD, MUTED = "#9aa4b2", "#2563eb", "#15803d", "#c2410c", "#94a3b8"
+
+
+def _styled() -> AbstractContextManager[None]:
+    return rc_context(
+        {
+            "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and recoloured
+            "svg.hashsalt": "mendloop",  # the same run gives the same bytes
+            "font.family": "sans-serif",
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+
+
+class Estimate(NamedTuple):
+    """A value with the ends of its interval and the number of items behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Comparison(NamedTuple):
+    """A slice before and, where it was measured, after."""
+
+    label: str
+    before: Estimate
+    after: Estimate | None
+    is_target: bool
+
+
+class Difference(NamedTuple):
+    """A gate's measured difference."""
+
+    label: str
+    estimate: Estimate
+    passed: bool
+
+
+class Span(NamedTuple):
+    """A stage of a run in seconds from its start."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+def slice_accuracy(rows: Sequence[Comparison], *, threshold: float) -> str:
+    """Accuracy of each slice before and after, with exact intervals and the threshold of weakness."""
+    with _styled():
+        figure, axes = _canvas(len(rows), row_height=0.36)
+        for index, row in enumerate(rows):
+            _point(axes, row.before, y=index - 0.13, colour=BEFORE, label="before" if index == 0 else None)
+            if row.after is not None:
+                _point(axes, row.after, y=index + 0.13, colour=AFTER, label="after" if index == 0 else None)
+        axes.axvline(threshold, color=BAD, linewidth=0.8, linestyle="--", label=f"weak below {threshold:g}")
+        _rows(axes, [f"{'▸ ' if row.is_target else ''}{row.label} (n={row.before.n})" for row in rows])
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("accuracy, 95 % exact interval")
+        _legend(axes)
+        return _svg(figure, title="Accuracy per slice before and after")
+
+
+def gate_forest(rows: Sequence[Difference], *, margin: float) -> str:
+    """Differences after - before with their intervals, beside the loss that a protected slice may have."""
+    with _styled():
+        figure, axes = _canvas(len(rows), row_height=0.3)
+        for index, row in enumerate(rows):
+            _point(axes, row.estimate, y=index, colour=GOOD if row.passed else BAD)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        axes.axvline(-margin, color=BAD, linewidth=0.8, linestyle="--", label=f"margin −{margin:g}")
+        _rows(axes, [f"{row.label} (n={row.estimate.n})" for row in rows])
+        axes.set_xlabel("change of accuracy on the same items, 95 % interval")
+        _legend(axes)
+        return _svg(figure, title="Gates")
+
+
+def evidence_shares(rows: Sequence[tuple[str, Estimate]]) -> str:
+    """Probe measurements that are shares, each with its interval."""
+    with _styled():
+        figure, axes = _canvas(len(rows), row_height=0.28)
+        for index, (_, estimate) in enumerate(rows):
+            _point(axes, estimate, y=index, colour=AFTER)
+        _rows(axes, [f"{label} (n={estimate.n})" for label, estimate in rows])
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("share, 95 % interval")
+        return _svg(figure, title="Evidence")
+
+
+def timeline(spans: Sequence[Span]) -> str:
+    """When each stage worked."""
+    with _styled():
+        figure, axes = _canvas(len(spans), row_height=0.26)
+        for index, span in enumerate(spans):
+            axes.barh(index, max(span.end_s - span.start_s, 0.05), left=span.start_s, height=0.6, color=AFTER)
+        _rows(axes, [f"{span.label} ({span.end_s - span.start_s:.1f} s)" for span in spans])
+        axes.set_xlabel("seconds since the run was asked for")
+        return _svg(figure, title="Stages")
+
+
+def loss_curves(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> str:
+    """Training loss by step."""
+    with _styled():
+        figure = Figure(figsize=(7.2, 2.4), layout="constrained")
+        axes = figure.subplots()
+        for (label, points), colour in zip(curves, (AFTER, GOOD, BAD, MUTED, BEFORE) * len(curves), strict=False):
+            axes.plot([step for step, _ in points], [loss for _, loss in points], label=label, color=colour)
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel("loss, nats per token")
+        axes.set_yscale("log")
+        _legend(axes)
+        return _svg(figure, title="Training loss")
+
+
+def _canvas(row_count: int, *, row_height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.2, 0.9 + row_height * max(row_count, 1)), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _point(axes: Axes, estimate: Estimate, *, y: float, colour: str, label: str | None = None) -> None:
+    axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="round")
+    axes.plot([estimate.value], [y], "o", color=colour, markersize=4.5, label=label)
+
+
+def _rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=MUTED, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.32), ncols=3)
+
+
+def _svg(figure: Figure, *, title: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Title": title, "Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
