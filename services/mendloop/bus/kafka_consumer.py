@@ -1,0 +1,278 @@
+"""A member of a Kafka consumer group: one event in work at a time, membership kept while a handler works.
+
+Knows partitions, prefetched records and rebalances; knows no event's meaning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.admin import MemberToRemove
+from kafka.structs import MemberState, OffsetAndMetadata
+
+from mendloop.bus.base import Delivery
+from mendloop.bus.kafka_assignor import HeldFirst
+from mendloop.bus.kafka_client import Clients, Record, delivery_of, repeated, translated
+from mendloop.bus.kafka_transactions import Transactions
+from mendloop.core.errors import MendloopError, Retryable
+from mendloop.core.events import Envelope
+
+log = logging.getLogger(__name__)
+
+PREFETCH_COUNT = 200
+SERVE_EVERY_S = 0.25
+REJOIN_DEADLINE_S = 15.0
+ANSWER_DEADLINE_MS = 10_000
+TRAILING_EVERY_S = 1.0
+LEND_AFTER_S = 10.0
+"""A handler at work for longer lends its member's other partitions to free members; shorter: not worth a rebalance."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    delivery: Delivery
+    place: TopicPartition
+    since: float
+
+
+class KafkaMember:
+    """A group member on Kafka. All methods are called from one thread."""
+
+    def __init__(self, clients: Clients, *, group: str, topics: Sequence[str], member: str) -> None:
+        self._clients, self._group, self._member = clients, group, member
+        self._held: _Held | None = None
+        self._buffers: dict[TopicPartition, deque[Record]] = {}
+        self._deferred: dict[TopicPartition, float] = {}
+        self._unsettled: set[TopicPartition] = set()
+        self._trailing: dict[TopicPartition, int] = {}
+        self._served_at = self._trailed_at = 0.0
+        self._assignor = HeldFirst()
+        self._transactions = Transactions(clients, transactional_id=f"mendloop.{group}.{member}")
+        with translated(clients.place, f"{member} joins {group}"):
+            self._consumer = clients.consumer(
+                group_id=group,
+                group_instance_id=member,
+                partition_assignment_strategy=[self._assignor],
+                max_poll_records=PREFETCH_COUNT,
+            )
+            self._consumer.subscribe(topics=list(topics), listener=_Rebalances(self))
+
+    def poll(self, *, timeout_s: float) -> Delivery | None:
+        """The oldest event at hand of the partitions that are this member's, or None after the timeout."""
+        deadline = time.monotonic() + timeout_s
+        with translated(self._clients.place, f"{self._member} polls for {self._group}"):
+            self._settle()
+            self._return_lent()
+            if time.monotonic() - self._served_at > SERVE_EVERY_S:
+                self._fetch(timeout_s=0.0)
+            while True:
+                record = self._oldest()
+                if record is not None:
+                    return self._hold(record)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                self._fetch(timeout_s=min(left, self._until_due()))
+
+    def complete(self, delivery: Delivery, *, outputs: Sequence[Envelope] = ()) -> None:
+        """Publish the outputs and move past the delivery in one transaction.
+
+        Raises Retryable where the partition was lost or Kafka is away (the event comes again), Permanent where Kafka
+        will never take the outputs (the event is still in work).
+        """
+        doing = f"{self._member} completes {delivery.topic}/{delivery.partition}@{delivery.offset} for {self._group}"
+        with translated(self._clients.place, doing):
+            self._await_stable()
+            held = self._held
+            if held is None or held.delivery != delivery:
+                raise Retryable(f"{doing}: the partition went to another member; nothing was published")
+            offsets = {held.place: delivery.offset + 1}
+            try:
+                self._transactions.run(outputs, offsets=offsets, group=self._consumer.group_metadata())
+            except kafka_errors.MessageSizeTooLargeError:
+                raise
+            except BaseException:
+                self._held = None
+                self._unsettled.add(held.place)
+                raise
+        self._held = None
+        self._trailing[held.place] = delivery.offset + 1
+
+    def defer(self, delivery: Delivery, *, until: float) -> None:
+        """Give the delivery back; this member leaves its partition alone until then."""
+        held, self._held = self._held, None
+        if held is None or held.delivery != delivery:
+            return  # lost meanwhile: it is somebody else's already
+        self._unsettled.add(held.place)
+        self._deferred[held.place] = until
+
+    def heartbeat(self) -> None:
+        """Stay in the group while a handler works. A broker that is away is no reason to stop the handler."""
+        try:
+            with translated(self._clients.place, f"{self._member} heartbeats for {self._group}"):
+                self._lend()
+                self._serve(timeout_s=0.01)
+        except MendloopError as error:
+            log.warning("heartbeat failed", extra={"member": self._member, "reason": str(error)})
+
+    def close(self) -> None:
+        """Leave the group at once. A static member does not leave by closing, so it is removed by name."""
+        identity = self._consumer.group_metadata().member_id
+        self._held = None
+        try:
+            with translated(self._clients.place, f"{self._member} leaves {self._group}"):
+                self._consumer.close(autocommit=False, timeout_ms=ANSWER_DEADLINE_MS)
+                if identity:
+                    with self._clients.admin() as admin:
+                        leaver = MemberToRemove(member_id=identity, group_instance_id=self._member)
+                        repeated(lambda: admin.remove_group_members(self._group, [leaver]))
+        except MendloopError as error:
+            log.warning("left without a word; the session ends by itself", extra={"reason": str(error)})
+        finally:
+            self._transactions.close()
+
+    def on_revoked(self) -> None:
+        """A rebalance begins: what was prefetched may become another member's; what is in work we claim."""
+        self._buffers.clear()
+        self._trailing.clear()
+
+    def on_assigned(self, places: Iterable[TopicPartition]) -> None:
+        """A rebalance ended."""
+        owned = set(places)
+        self._deferred = {place: until for place, until in self._deferred.items() if place in owned}
+        if self._held is not None and self._held.place not in owned:
+            self.on_lost()
+
+    def on_lost(self) -> None:
+        """The membership lapsed: others may have the partitions, the one in work too."""
+        if self._held is not None:
+            log.warning("lost the partition in work", extra={"member": self._member, "topic": self._held.place.topic})
+        self._held = self._assignor.held = None
+        self._assignor.is_busy = False
+        self.on_revoked()
+
+    def _hold(self, record: Record) -> Delivery:
+        delivery = delivery_of(record)
+        place = TopicPartition(delivery.topic, delivery.partition)
+        self._held = _Held(delivery, place, time.monotonic())
+        self._assignor.held = (place.topic, place.partition)
+        return delivery
+
+    def _oldest(self) -> Record | None:
+        now = time.time()
+        heads = [(buffer[0].timestamp, place) for place, buffer in self._buffers.items() if buffer]
+        due = [head for head in heads if self._deferred.get(head[1], 0.0) <= now]
+        if not due:
+            return None
+        _, place = min(due)
+        self._deferred.pop(place, None)
+        return self._buffers[place].popleft()
+
+    def _until_due(self) -> float:
+        waits = [until - time.time() for place, until in self._deferred.items() if self._buffers.get(place)]
+        return max(0.0, min(waits, default=float("inf")))
+
+    def _fetch(self, *, timeout_s: float) -> None:
+        assignment = self._consumer.assignment()
+        full = {place for place in assignment if self._buffers.get(place)}
+        self._consumer.pause(*full)
+        self._consumer.resume(*(assignment - full))
+        if not self._take(self._consumer.poll(timeout_ms=timeout_s * 1000)):
+            self._commit_trailing()
+        self._served_at = time.monotonic()
+
+    def _serve(self, *, timeout_s: float) -> None:
+        """Let the client do its group work without fetching more."""
+        self._consumer.pause(*self._consumer.assignment())
+        self._take(self._consumer.poll(timeout_ms=timeout_s * 1000))
+        self._served_at = time.monotonic()
+
+    def _take(self, records: dict[TopicPartition, list[Record]]) -> bool:
+        held = self._held
+        for place, batch in records.items():
+            # After a rebalance the partition in work is read again from its committed offset.
+            fresh = [r for r in batch if held is None or place != held.place or r.offset > held.delivery.offset]
+            self._buffers.setdefault(place, deque()).extend(fresh)
+        return bool(records)
+
+    def _await_stable(self) -> None:
+        deadline = time.monotonic() + REJOIN_DEADLINE_S
+        if time.monotonic() - self._served_at > SERVE_EVERY_S:
+            self._serve(timeout_s=0.0)
+        while self._consumer.group_metadata().state != MemberState.STABLE:
+            if time.monotonic() > deadline:
+                raise kafka_errors.KafkaTimeoutError("the group did not settle after a rebalance")
+            self._serve(timeout_s=0.1)
+
+    def _settle(self) -> None:
+        """Go back to the committed offset of partitions whose last event was given back or whose commit is unknown."""
+        if self._held is not None:  # polled on without completing: the event is given back
+            self._unsettled.add(self._held.place)
+            self._held = None
+        self._assignor.held = None
+        if not self._unsettled:
+            return
+        self._transactions.settle()
+        for place in sorted(self._unsettled & self._consumer.assignment()):
+            self._buffers.pop(place, None)
+            offset = self._consumer.committed(place, timeout_ms=ANSWER_DEADLINE_MS)
+            if offset is None:
+                self._consumer.seek_to_beginning(place)
+            else:
+                self._consumer.seek(place, offset)
+            self._trailing.pop(place, None)
+        self._unsettled.clear()
+
+    def _commit_trailing(self) -> None:
+        """Commit past the transaction markers behind the last completed event, so that an idle group's lag is 0."""
+        if not self._trailing or self._held is not None or time.monotonic() - self._trailed_at < TRAILING_EVERY_S:
+            return
+        self._trailed_at = time.monotonic()
+        ends = {}
+        for place in self._consumer.assignment() & self._trailing.keys():
+            position = self._consumer.position(place, timeout_ms=ANSWER_DEADLINE_MS)
+            if not self._buffers.get(place) and position is not None and position > self._trailing[place]:
+                ends[place] = OffsetAndMetadata(position, "", -1)
+        if ends:
+            with contextlib.suppress(kafka_errors.KafkaError):  # a rebalance; the next event commits anyway
+                self._consumer.commit(ends, timeout_ms=ANSWER_DEADLINE_MS)
+        self._trailing.clear()
+
+    def _lend(self) -> None:
+        held = self._held
+        if held is None or self._assignor.is_busy or self._assignor.member_count < 2:
+            return
+        if time.monotonic() - held.since > LEND_AFTER_S and len(self._consumer.assignment()) > 1:
+            self._assignor.is_busy = True
+            self._rejoin()
+
+    def _return_lent(self) -> None:
+        if self._assignor.is_busy:
+            self._assignor.is_busy = False
+            self._rejoin()
+
+    def _rejoin(self) -> None:
+        self._consumer._coordinator.request_rejoin()  # kafka-python has no public twin of Java's enforceRebalance
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped package
+    """Passes the client's callbacks on; they run while the member's own thread waits in poll."""
+
+    def __init__(self, member: KafkaMember) -> None:
+        self._member = member
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._member.on_revoked()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._member.on_assigned(assigned)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._member.on_lost()

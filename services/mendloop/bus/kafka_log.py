@@ -1,0 +1,117 @@
+"""Reading a Kafka log without a group: committed events in time order, and how many lie behind an offset.
+
+Knows offsets and time stamps; knows no group and no transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+
+from mendloop.bus.base import Cursor, Delivery
+from mendloop.bus.kafka_client import Clients, Record, delivery_of
+
+READ_DEADLINE_S = 60.0
+FETCH_COUNT = 2_000
+BUFFER_COUNT = 5_000
+
+
+class LogReader:
+    """Reads partitions from given offsets. Going on from where the last read ended fetches nothing twice.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._consumer: KafkaConsumer | None = None
+        self._topics: tuple[str, ...] = ()
+        self._starts: dict[TopicPartition, int] = {}
+        self._ahead: dict[TopicPartition, deque[Record]] = {}
+
+    def read(self, topics: Sequence[str], *, cursor: Cursor, limit: int) -> list[Delivery]:
+        """Events from the cursor on, at most limit: each partition in its order, partitions merged by time stamp."""
+        consumer, places = self._assigned(topics)
+        if not places:
+            return []
+        ends = consumer.end_offsets(places)
+        for place in places:
+            self._go_to(consumer, place, start=cursor.get(place.topic, {}).get(place.partition, 0), end=ends[place])
+        deadline = time.monotonic() + READ_DEADLINE_S
+        found: list[Delivery] = []
+        while len(found) < limit:
+            # A time-ordered merge needs the next event of each partition that has one.
+            waiting = [p for p in places if not self._ahead[p] and self._position(consumer, p) < ends[p]]
+            if waiting:
+                self._fetch(consumer, places, deadline=deadline)
+                continue
+            heads = [(self._ahead[p][0].timestamp, p) for p in places if self._ahead[p]]
+            if not heads:
+                break
+            _, place = min(heads)
+            found.append(delivery_of(self._ahead[place].popleft()))
+            self._starts[place] = found[-1].offset + 1
+        return found
+
+    def count(self, starts: Mapping[TopicPartition, int], *, limit: int) -> int:
+        """Events from the given offsets on. Beyond the limit the rest is counted by offsets: an upper bound."""
+        topics = sorted({place.topic for place in starts})
+        cursor: Cursor = {topic: {} for topic in topics}
+        for place, start in starts.items():
+            cursor[place.topic][place.partition] = start
+        found = self.read(topics, cursor=cursor, limit=limit)
+        if len(found) < limit:
+            return len(found)
+        return limit + sum(max(0, end - self._starts[place]) for place, end in self.ends(topics).items())
+
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """The offsets behind the last committed event of each partition."""
+        consumer, places = self._assigned(topics)
+        return dict(consumer.end_offsets(places)) if places else {}
+
+    def close(self) -> None:
+        """Let the client go."""
+        consumer, self._consumer = self._consumer, None
+        self._topics = ()
+        if consumer is not None:
+            consumer.close(autocommit=False, timeout_ms=1_000)
+
+    def _assigned(self, topics: Sequence[str]) -> tuple[KafkaConsumer, list[TopicPartition]]:
+        if self._consumer is None:
+            self._consumer = self._clients.consumer(max_poll_records=FETCH_COUNT)
+        if self._topics != tuple(topics):
+            places = [TopicPartition(t, p) for t in topics for p in sorted(self._consumer.partitions_for_topic(t))]
+            self._consumer.assign(places)
+            self._topics = tuple(topics) if places else ()
+            self._starts = {}
+            self._ahead = {}
+        return self._consumer, sorted(self._consumer.assignment())
+
+    def _go_to(self, consumer: KafkaConsumer, place: TopicPartition, *, start: int, end: int) -> None:
+        ahead = self._ahead.setdefault(place, deque())
+        known = self._starts.get(place)
+        if known is None or not known <= start <= self._position(consumer, place):
+            consumer.seek(place, start)
+            ahead.clear()
+        while ahead and ahead[0].offset < start:
+            ahead.popleft()
+        self._starts[place] = start
+
+    def _position(self, consumer: KafkaConsumer, place: TopicPartition) -> int:
+        position = consumer.position(place, timeout_ms=READ_DEADLINE_S * 1000)
+        if position is None:
+            raise kafka_errors.KafkaTimeoutError(f"no position on {place.topic}/{place.partition}")
+        return int(position)
+
+    def _fetch(self, consumer: KafkaConsumer, places: Sequence[TopicPartition], *, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise kafka_errors.KafkaTimeoutError("reading the log took too long")
+        full = {place for place in places if len(self._ahead[place]) >= BUFFER_COUNT}
+        consumer.pause(*full)
+        consumer.resume(*(set(places) - full))
+        for place, batch in consumer.poll(timeout_ms=200).items():
+            self._ahead[place].extend(batch)
