@@ -1,0 +1,140 @@
+"""RunView and RoundView: the parts of a run in their places, and what follows from them.
+
+Knows neither protobuf nor bus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mendloop.runs.parts import (
+    ApprovalAnswer,
+    ApprovalQuestion,
+    Batch,
+    BudgetStop,
+    Cancellation,
+    Checkpoint,
+    Decision,
+    Diagnosis,
+    Evaluation,
+    Failure,
+    Finish,
+    Letter,
+    Plan,
+    RecipeFacts,
+    Request,
+    ScoredShard,
+)
+from mendloop.runs.values import UNKNOWN_TIME, Cost
+
+
+@dataclass(frozen=True, slots=True)
+class RoundView:
+    """One round (0 measures the base) of one arm ("" is the main one). Tuples are sorted, each slice stands once."""
+
+    number: int
+    arm: str = ""
+    question: ApprovalQuestion | None = None
+    answer: ApprovalAnswer | None = None
+    plan: Plan | None = None
+    batch: Batch | None = None
+    ready: Checkpoint | None = None
+    """CheckpointReady; none is published for a checkpoint that is only measured again."""
+    shard_count: int = 0
+    shards: tuple[ScoredShard, ...] = ()
+    evaluation: Evaluation | None = None
+    failures: tuple[Failure, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    decision: Decision | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The round's checkpoint: as it was made, else as it was measured."""
+        return self.ready or (self.evaluation.checkpoint if self.evaluation else None)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether gates decide on the round's checkpoint: it is no base."""
+        return self.checkpoint is not None and self.checkpoint.kind != "base"
+
+    @property
+    def shards_done(self) -> int:
+        """Number of scored shards, of shard_count."""
+        return len(self.shards)
+
+    @property
+    def is_diagnosed(self) -> bool:
+        """Whether the evaluation is in, and a verdict for each of its weak slices."""
+        return self.evaluation is not None and len(self.diagnoses) >= self.evaluation.weak_slice_count
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of the round's work; scored shards count until the evaluation that contains them is complete."""
+        parts = [part.cost for part in (self.batch, self.ready, *self.diagnoses) if part is not None]
+        parts += [self.evaluation.cost] if self.evaluation else [shard.cost for shard in self.shards]
+        return sum(parts, Cost())
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run, from what its events said so far. Rounds are in order."""
+
+    run_id: str
+    recipe: RecipeFacts | None = None
+    request: Request | None = None
+    cancellation: Cancellation | None = None
+    rounds: tuple[RoundView, ...] = ()
+    budget_stops: tuple[BudgetStop, ...] = ()
+    dead_letters: tuple[Letter, ...] = ()
+    finish: Finish | None = None
+    first_at: datetime = UNKNOWN_TIME
+    """Time of the run's oldest event, UNKNOWN_TIME where none carries a time."""
+    last_at: datetime = UNKNOWN_TIME
+    """Time of the run's newest event."""
+
+    @property
+    def recipe_name(self) -> str:
+        """Name of the recipe; empty where the run specification was not read."""
+        return self.recipe.name if self.recipe else ""
+
+    @property
+    def current(self) -> RoundView | None:
+        """The newest round of the main arm, or of any arm where that has none."""
+        return max(self.rounds, key=lambda r: (r.number, not r.arm), default=None)
+
+    @property
+    def current_round(self) -> int:
+        """Number of the newest round."""
+        return self.current.number if self.current else 0
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the run was asked for, or its oldest event where the request was not read."""
+        at = self.request.stamp.at if self.request else self.first_at
+        return None if at == UNKNOWN_TIME else at
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When the run ended; None while it goes on."""
+        return self.finish.stamp.at if self.finish else None
+
+    @property
+    def outcome(self) -> str:
+        """How the run ended, e.g. promoted; empty while it goes on."""
+        return self.finish.outcome if self.finish else ""
+
+    @property
+    def summary(self) -> str:
+        """The controller's sentence on how the run ended; empty while it goes on."""
+        return self.finish.summary if self.finish else ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is over."""
+        return self.finish is not None
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of all rounds, as the services metered it."""
+        return sum((part.cost for part in self.rounds), Cost())
