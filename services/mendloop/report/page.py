@@ -1,0 +1,110 @@
+"""The page of one or more runs: one HTML file that needs no network. Knows summaries, plots and the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment
+
+from mendloop.report.plots import (
+    Comparison,
+    Difference,
+    Estimate,
+    Span,
+    evidence_shares,
+    gate_forest,
+    loss_curves,
+    slice_accuracy,
+    timeline,
+)
+from mendloop.report.summary import Document
+
+MAX_SLICES = 24
+PROTECTED_GATE = "protected_non_inferior"
+
+
+def render(summaries: Sequence[Document], *, title: str, subtitle: str) -> str:
+    """The page as HTML text; everything that comes from a run is escaped."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("mendloop.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return template.render(title=title, subtitle=subtitle, runs=[_run(summary) for summary in summaries])
+
+
+def _run(summary: Document) -> Document:
+    gates = [gate for gate in summary["gates"] if gate["n"]]
+    return {
+        **summary,
+        "decision": summary["gate_decision"],
+        "figures": _figures(summary),
+        "verdicts": [{**verdict, "plot": _evidence_plot(verdict)} for verdict in summary["verdicts"]],
+        "slice_plot": _slice_plot(summary),
+        "gate_plot": gate_forest([_difference(gate) for gate in gates], margin=_margin(summary)) if gates else "",
+        "timeline": _timeline(summary),
+        "loss_plot": _loss_plot(summary),
+        "health": [{**check, "training": t["training"]} for t in summary["trainings"] for check in t["health"]],
+        "lineage": [{**node, "facts": _facts(node["facts"])} for node in summary["lineage"]],
+    }
+
+
+def _figures(summary: Document) -> list[Document]:
+    budget = summary["budget"]
+    verdict = summary["verdicts"][0] if summary["verdicts"] else None
+    return [
+        {"value": verdict["cause"] if verdict else "no weak slice", "label": "first verdict"},
+        {"value": summary["gate_decision"], "label": "gate decision"},
+        {"value": f"{budget['new_examples']['used']} / {budget['new_examples']['limit']}", "label": "new examples"},
+        {"value": f"{budget['train_tokens']['used']:,}", "label": "candidate training tokens"},
+        {"value": f"{summary['seconds']:.0f} s", "label": "from request to end"},
+    ]
+
+
+def _slice_plot(summary: Document) -> str:
+    rows = summary["slices"]
+    targets = [row for row in rows if row["is_target"]]
+    shown = [*targets, *(row for row in rows if not row["is_target"])][:MAX_SLICES]
+    if not shown:
+        return ""
+    return slice_accuracy(
+        [Comparison(r["slice"], _accuracy(r["before"]), _accuracy(r["after"]), r["is_target"]) for r in shown],
+        threshold=summary["weak_below"],
+    )
+
+
+def _accuracy(part: Document | None) -> Any:
+    return Estimate(part["accuracy"], part["low"], part["high"], part["n"]) if part else None
+
+
+def _difference(gate: Document) -> Difference:
+    label = f"{gate['gate']}: {gate['slice']}"
+    return Difference(
+        label, Estimate(gate["after"] - gate["before"], gate["low"], gate["high"], gate["n"]), gate["passed"]
+    )
+
+
+def _margin(summary: Document) -> float:
+    return float(summary.get("margin") or 0.05)
+
+
+def _evidence_plot(verdict: Document) -> str:
+    rows = [
+        (f"{row['probe']}: {row['measurement']}", Estimate(row["value"], row["low"], row["high"], row["n"]))
+        for row in verdict["evidence"]
+        if row["n"] and row["measurement"].endswith("share") and 0 <= row["value"] <= 1
+    ]
+    return evidence_shares(rows) if rows else ""
+
+
+def _timeline(summary: Document) -> str:
+    spans = [Span(f"{s['stage']}, round {s['round']}", s["start_s"], s["end_s"]) for s in summary["stages"]]
+    return timeline(spans) if spans else ""
+
+
+def _loss_plot(summary: Document) -> str:
+    curves = [(t["training"], [(int(s), float(v)) for s, v in t["loss_curve"]]) for t in summary["trainings"]]
+    return loss_curves(curves) if any(points for _, points in curves) else ""
+
+
+def _facts(facts: Document) -> str:
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {str(v)[:60]}" for k, v in facts.items())

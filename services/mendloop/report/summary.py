@@ -1,0 +1,212 @@
+"""What a run found, did and decided, as JSON values: the content of `mend report --json` and of demo.json.
+
+Knows run views and the training reports they point to; knows no page and no plot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from mendloop.artifacts.lineage import Node, ancestry, find
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.core.training import TrainingReport
+from mendloop.runs.model import RoundView, RunView
+from mendloop.runs.parts import Accuracy, Decision, Diagnosis, Fix, Plan
+from mendloop.runs.stages import seconds_by_stage, stage_times
+
+Document = dict[str, Any]
+SHORT = 12
+
+
+def summarize(view: RunView, *, store: ArtifactStore) -> Document:
+    """Everything that a reader needs to agree or disagree with the run."""
+    decision = _decision(view)
+    return {
+        "run_id": view.run_id,
+        "recipe": view.recipe_name,
+        "outcome": view.outcome or "unfinished",
+        "summary": view.summary,
+        "weak_below": view.recipe.weak_below if view.recipe else None,
+        "seconds": _seconds(view),
+        "verdicts": [_verdict(part.number, diagnosis) for part in view.rounds for diagnosis in part.diagnoses],
+        "plans": [_plan(part, part.plan) for part in view.rounds if part.plan is not None],
+        "slices": _slices(view),
+        "gate_decision": ("promoted" if decision.promoted else "rejected") if decision else "none",
+        "gate_reason": decision.reason if decision else "",
+        "gates": [{**asdict(gate), "slice": gate.slice.name} for gate in decision.gates] if decision else [],
+        "budget": _budget(view),
+        "seconds_per_stage": {stage: round(value, 2) for stage, value in seconds_by_stage(view).items()},
+        "stages": list(_spans(view)),
+        "cost": asdict(view.cost),
+        "trainings": [_training(store, name, report) for name, report in _reports(view)],
+        "checkpoint": view.finish.checkpoint.sha256 if view.finish and view.finish.checkpoint else "",
+        "lineage": [_node(node) for node in _lineage(view, store)],
+        "dead_letters": [f"{letter.handler}: {letter.reason}" for letter in view.dead_letters],
+    }
+
+
+def _verdict(number: int, diagnosis: Diagnosis) -> Document:
+    return {
+        "round": number,
+        "slice": diagnosis.slice.name,
+        "cause": diagnosis.cause,
+        "family": diagnosis.family,
+        "confidence": diagnosis.confidence,
+        "summary": diagnosis.summary,
+        "failed_count": diagnosis.failed_count,
+        "evidence": [asdict(row) for row in diagnosis.evidence],
+        "scores": dict(diagnosis.scores),
+        "interventions": [
+            {"kind": p.kind, "fixes": [_fix(fix) for fix in p.fixes], "rationale": p.rationale}
+            for p in diagnosis.interventions
+        ],
+    }
+
+
+def _plan(part: RoundView, plan: Plan) -> Document:
+    batch = part.batch
+    return {
+        "round": part.number,
+        "kind": plan.kind,
+        "rationale": plan.rationale,
+        "items": [{"slice": i.slice.name, "example_count": i.example_count, "cause": i.cause} for i in plan.items],
+        "fixes": [_fix(fix) for fix in plan.fixes],
+        "batch": {"example_count": batch.example_count, "drops": [asdict(d) for d in batch.drops]} if batch else None,
+    }
+
+
+def _fix(fix: Fix) -> str:
+    return f"{fix.setting}={fix.value_json}"
+
+
+def _slices(view: RunView) -> list[Document]:
+    """Each slice of the first evaluation, with its accuracy on the checkpoint that was last judged."""
+    measured = [part for part in view.rounds if part.evaluation is not None]
+    if not measured or measured[0].evaluation is None:
+        return []
+    first, last = measured[0].evaluation, _judged(view)
+    after = dict(_accuracies(last)) if last is not None and last is not measured[0] else {}
+    weak = {failure.slice.slice_id for failure in measured[0].failures}
+    rows = []
+    for found, accuracy in first.slices:
+        later = after.get(found.slice_id)
+        rows.append(
+            {
+                "slice": found.name,
+                "is_target": found.slice_id in weak,
+                "n": accuracy.n,
+                "before": _estimate(accuracy),
+                "after": _estimate(later) if later is not None else None,
+            }
+        )
+    everything = after.get("")
+    whole = {
+        "slice": "all items",
+        "is_target": any(not failure.slice.conditions for failure in measured[0].failures),
+        "n": first.accuracy.n,
+        "before": _estimate(first.accuracy),
+        "after": _estimate(everything) if everything is not None else None,
+    }
+    return [whole, *(row for row in rows if row["slice"] != "all items")]
+
+
+def _accuracies(part: RoundView) -> Iterator[tuple[str, Accuracy]]:
+    if part.evaluation is not None:
+        yield "", part.evaluation.accuracy
+        for found, accuracy in part.evaluation.slices:
+            yield found.slice_id, accuracy
+
+
+def _estimate(accuracy: Accuracy) -> Document:
+    return {"accuracy": accuracy.value or 0.0, "n": accuracy.n, "low": accuracy.low, "high": accuracy.high}
+
+
+def _judged(view: RunView) -> RoundView | None:
+    """The round whose checkpoint stands, else the one that was judged last."""
+    judged = [part for part in view.rounds if part.number > 0 and part.evaluation is not None]
+    promoted = [part for part in judged if part.decision is not None and part.decision.promoted]
+    found = promoted or judged
+    return found[-1] if found else None
+
+
+def _decision(view: RunView) -> Decision | None:
+    part = _judged(view)
+    return part.decision if part is not None else None
+
+
+def _budget(view: RunView) -> Document:
+    """What candidates used, beside the limits of the recipe. The base training is no candidate."""
+    used = [part for part in view.rounds if part.number > 0]
+    limits = view.recipe
+    return {
+        "new_examples": {
+            "used": sum(part.batch.example_count for part in used if part.batch),
+            "limit": limits.new_examples if limits else None,
+        },
+        "train_tokens": {
+            "used": sum(part.ready.cost.token_count for part in used if part.ready),
+            "limit": limits.train_tokens if limits else None,
+        },
+        "wall_s": {"used": _seconds(view), "limit": limits.wall_s if limits else None},
+    }
+
+
+def _seconds(view: RunView) -> float:
+    if view.started_at is None:
+        return 0.0
+    return round(((view.finished_at or view.last_at) - view.started_at).total_seconds(), 2)
+
+
+def _spans(view: RunView) -> Iterator[Document]:
+    start = view.started_at
+    for time in stage_times(view):
+        if start is not None and time.ended_at is not None:
+            yield {
+                "stage": time.stage,
+                "round": time.round,
+                "start_s": round((time.started_at - start).total_seconds(), 2),
+                "end_s": round((time.ended_at - start).total_seconds(), 2),
+            }
+
+
+def _reports(view: RunView) -> Iterator[tuple[str, Artifact]]:
+    for part in view.rounds:
+        if part.ready is not None and part.ready.training_report is not None:
+            yield ("base training" if part.number == 0 else f"round {part.number}"), part.ready.training_report
+
+
+def _training(store: ArtifactStore, name: str, artifact: Artifact) -> Document:
+    report = TrainingReport.load(store, artifact)
+    return {
+        "training": name,
+        "steps": report.step_count,
+        "tokens": report.token_count,
+        "wall_s": report.wall_s,
+        "flops": report.flops,
+        "stopped_early": report.stopped_early,
+        "loss_curve": [list(point) for point in report.loss_curve],
+        "health": [asdict(check) for check in report.health],
+    }
+
+
+def _lineage(view: RunView, store: ArtifactStore) -> list[Node]:
+    """From the failure to the gate, oldest first, of the checkpoint that was judged last."""
+    part = _judged(view)
+    made = part.checkpoint if part is not None else None
+    if made is None:
+        return []
+    gate = find(store, f"gate:{made.artifact.sha256}")
+    nodes = [node for _, node in ancestry(store, f"checkpoint:{made.artifact.sha256}")]
+    order = ("checkpoint", "evaluation", "failure", "diagnosis", "plan", "batch")
+    first = [node for node in nodes if node.name != f"checkpoint:{made.artifact.sha256}"]
+    first.sort(key=lambda node: order.index(node.kind))
+    own = [node for node in nodes if node.name == f"checkpoint:{made.artifact.sha256}"]
+    return [*first, *own, *([gate] if gate is not None else [])]
+
+
+def _node(node: Node) -> Document:
+    identity = node.name.partition(":")[2]
+    facts = {key: value for key, value in node.facts.items() if isinstance(value, str | int | float)}
+    return {"kind": node.kind, "id": "/".join(part[:SHORT] for part in identity.split("/")), "facts": facts}
