@@ -13,8 +13,9 @@ from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.training import TrainingReport
 from mendloop.runs.model import RoundView, RunView
-from mendloop.runs.parts import Accuracy, Decision, Diagnosis, Fix, Plan
+from mendloop.runs.parts import Decision, Diagnosis, Plan
 from mendloop.runs.stages import seconds_by_stage, stage_times
+from mendloop.runs.values import Accuracy, Fix
 
 Document = dict[str, Any]
 SHORT = 12
@@ -29,6 +30,7 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "outcome": view.outcome or "unfinished",
         "summary": view.summary,
         "weak_below": view.recipe.weak_below if view.recipe else None,
+        "margin": view.recipe.margin if view.recipe else None,
         "seconds": _seconds(view),
         "verdicts": [_verdict(part.number, diagnosis) for part in view.rounds for diagnosis in part.diagnoses],
         "plans": [_plan(part, part.plan) for part in view.rounds if part.plan is not None],
@@ -57,7 +59,7 @@ def _verdict(number: int, diagnosis: Diagnosis) -> Document:
         "summary": diagnosis.summary,
         "failed_count": diagnosis.failed_count,
         "evidence": [asdict(row) for row in diagnosis.evidence],
-        "scores": dict(diagnosis.scores),
+        "scores": {score.cause: score.score for score in diagnosis.scores},
         "interventions": [
             {"kind": p.kind, "fixes": [_fix(fix) for fix in p.fixes], "rationale": p.rationale}
             for p in diagnosis.interventions
@@ -90,14 +92,14 @@ def _slices(view: RunView) -> list[Document]:
     after = dict(_accuracies(last)) if last is not None and last is not measured[0] else {}
     weak = {failure.slice.slice_id for failure in measured[0].failures}
     rows = []
-    for found, accuracy in first.slices:
-        later = after.get(found.slice_id)
+    for score in first.slices:
+        later = after.get(score.slice.slice_id)
         rows.append(
             {
-                "slice": found.name,
-                "is_target": found.slice_id in weak,
-                "n": accuracy.n,
-                "before": _estimate(accuracy),
+                "slice": score.slice.name,
+                "is_target": score.slice.slice_id in weak,
+                "n": score.accuracy.n,
+                "before": _estimate(score.accuracy),
                 "after": _estimate(later) if later is not None else None,
             }
         )
@@ -115,8 +117,8 @@ def _slices(view: RunView) -> list[Document]:
 def _accuracies(part: RoundView) -> Iterator[tuple[str, Accuracy]]:
     if part.evaluation is not None:
         yield "", part.evaluation.accuracy
-        for found, accuracy in part.evaluation.slices:
-            yield found.slice_id, accuracy
+        for score in part.evaluation.slices:
+            yield score.slice.slice_id, score.accuracy
 
 
 def _estimate(accuracy: Accuracy) -> Document:

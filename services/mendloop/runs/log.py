@@ -113,6 +113,7 @@ def recipe_facts(store: ArtifactStore, run_spec: Artifact) -> RecipeFacts:
         trains_base=recipe["base"]["train"] is not None,
         axes=tuple(recipe["suite"]["axes"]),
         weak_below=recipe["suite"]["weak_below"],
+        margin=recipe["gates"]["margin"],
         new_examples=recipe["budget"]["new_examples"],
         train_tokens=recipe["budget"]["train_tokens"],
         wall_s=recipe["budget"]["wall_s"],

@@ -22,6 +22,7 @@ class RecipeFacts:
     trains_base: bool
     axes: tuple[str, ...]
     weak_below: float
+    margin: float
     new_examples: int
     train_tokens: int
     wall_s: float
