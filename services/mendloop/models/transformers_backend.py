@@ -1,0 +1,237 @@
+"""A checkpoint in process through transformers: batched greedy generation and teacher-forced log-probabilities.
+
+Knows tensors and token ids; knows neither tasks nor scores. Nothing of a checkpoint's generation_config but its
+EOS ids is used: its sampling and length settings would change what an evaluation measures.
+
+Shapes: B rows of a batch, T positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from mendloop.core.errors import Permanent
+from mendloop.core.records import StopReason
+from mendloop.models.checkpoint import check_directory
+from mendloop.models.encoding import Encoded, Ids, encode_examples, encode_prompts, eos_id, separator
+from mendloop.models.generation import Generation, TokenLogprobs
+
+BATCH_ROWS = 64
+LOGIT_LIMIT = 2**27
+"""Most logits (rows x positions x vocabulary) of one teacher-forced batch: 512 MiB in float32."""
+
+
+def load_model(directory: Path, *, batch_rows: int = BATCH_ROWS) -> TransformersModel:
+    """The checkpoint of a directory, on the GPU where there is one.
+
+    On a CPU weights are float32, on a GPU they keep the type in which they are stored.
+    Raises Permanent, with the directory and the reason, where it does not load completely: weights that the
+    configuration does not know, or lacks, would leave random numbers in the model.
+    """
+    check_directory(directory)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = "auto" if device.type == "cuda" else torch.float32
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            directory, local_files_only=True, dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise Permanent(f"the checkpoint in {directory} does not load: {type(error).__name__}: {error}") from error
+    model, loading = loaded
+    wrong = {kind: sorted(map(str, names)) for kind, names in loading.items() if names and kind != "error_msgs"}
+    if wrong:
+        raise Permanent(f"the checkpoint in {directory} does not load: configuration and weights disagree: {wrong}")
+    return TransformersModel(model.to(device).eval(), tokenizer, name=str(directory), batch_rows=batch_rows)
+
+
+class TransformersModel:
+    """A LanguageModel on a transformers causal model. The model is used as it is: on its device, in its type."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, batch_rows: int = BATCH_ROWS) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._name = name
+        self._batch_rows = batch_rows
+        self._eos_ids = frozenset({eos_id(tokenizer), *_extra_eos_ids(model)})
+        self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_id(tokenizer)
+        self._context = getattr(model.config, "max_position_embeddings", None) or math.inf
+        known = inspect.signature(model.forward).parameters
+        # transformers 5.24 renamed past_key_values
+        self._cache_argument = "cache" if "cache" in known else "past_key_values"
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        self._takes_positions = "position_ids" in known
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the seconds of this model are GPU-seconds."""
+        return bool(self._model.device.type == "cuda")
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights; tied ones count once."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()) -> list[Generation]:
+        """Greedy outputs, in the order of the prompts; an output is cut before the first stop string.
+
+        The output token count includes the EOS, and the tokens of a stop string. An output also ends, with the
+        reason "length", where the model's context is full. Raises Permanent for a prompt that leaves no room in the
+        context, and where the model computes NaN or infinity.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
+        encoded = encode_prompts(self._tokenizer, prompts)
+        limits = [self._room(ids, wanted=max_new_tokens) for ids in encoded]
+        results: list[Generation | None] = [None] * len(prompts)
+        for rows in _buckets([len(ids) for ids in encoded], rows=self._batch_rows):
+            outputs = self._continue(
+                [encoded[row] for row in rows],
+                limits=[limits[row] for row in rows],
+                stop=[text for text in stop if text],
+            )
+            for row, (ids, reason) in zip(rows, outputs, strict=True):
+                text = _cut(self._text(ids), stop).removeprefix(separator(prompts[row]))
+                results[row] = Generation(text, len(encoded[row]), len(ids), reason)
+        return [result for result in results if result is not None]
+
+    def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """Natural-log probabilities of each completion's tokens and of the EOS that should follow, teacher-forced.
+
+        Computed in float32. Raises Permanent for an example that does not fit the context, and for NaN or infinity.
+        """
+        examples = encode_examples(self._tokenizer, prompts, completions)
+        for example, prompt in zip(examples, prompts, strict=True):
+            if len(example.input_ids) > self._context:
+                raise Permanent(
+                    f"prompt and completion have {len(example.input_ids)} tokens, the context of {self._name} has "
+                    f"{self._context}: {prompt[:80]!r}"
+                )
+        results: list[TokenLogprobs | None] = [None] * len(examples)
+        lengths = [len(example.input_ids) for example in examples]
+        for rows in _buckets(lengths, rows=self._rows_of_logits(max(lengths, default=1))):
+            for row, scored in zip(rows, self._teacher_forced([examples[row] for row in rows]), strict=True):
+                results[row] = scored
+        return [result for result in results if result is not None]
+
+    def _room(self, ids: Ids, *, wanted: int) -> int:
+        room = self._context - len(ids)
+        if room < 1:
+            raise Permanent(
+                f"a prompt of {len(ids)} tokens leaves no room in the context of {self._name} ({self._context} tokens)"
+            )
+        return int(min(wanted, room))
+
+    def _rows_of_logits(self, length: int) -> int:
+        return max(1, min(self._batch_rows, LOGIT_LIMIT // (length * int(self._model.config.vocab_size))))
+
+    @torch.inference_mode()
+    def _continue(
+        self, prompts: list[Ids], *, limits: list[int], stop: list[str]
+    ) -> list[tuple[list[int], StopReason]]:
+        """Token ids and stop reason of each prompt. Ended rows leave the batch and its cache at once: the cache is
+        copied at every step anyway."""
+        device = self._model.device
+        width = max(map(len, prompts))
+        ids_BT = torch.tensor([[self._pad_id] * (width - len(ids)) + list(ids) for ids in prompts], device=device)
+        mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+        positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self._model.config)
+        outputs: list[list[int]] = [[] for _ in prompts]
+        reasons: dict[int, StopReason] = {}
+        live = list(range(len(prompts)))
+        while live:
+            next_B = self._next_tokens(ids_BT, mask_BT, positions_BT, cache)
+            for row, token in zip(live, next_B.tolist(), strict=True):
+                outputs[row].append(token)
+                reason = self._reason(outputs[row], limit=limits[row], stop=stop)
+                if reason:
+                    reasons[row] = reason
+            kept = [at for at, row in enumerate(live) if row not in reasons]
+            if len(kept) < len(live):
+                live = [live[at] for at in kept]
+                if not live:
+                    break
+                index = torch.tensor(kept, device=device)
+                cache.batch_select_indices(index)
+                next_B, mask_BT, positions_BT = next_B[index], mask_BT[index], positions_BT[index]
+            ids_BT = next_B[:, None]
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones((len(live), 1))], dim=1)
+            positions_BT = positions_BT[:, -1:] + 1
+        return [(outputs[row], reasons[row]) for row in range(len(prompts))]
+
+    def _next_tokens(self, ids_BT: Any, mask_BT: Any, positions_BT: Any, cache: Any) -> Any:
+        arguments = {"attention_mask": mask_BT, self._cache_argument: cache, "use_cache": True, **self._last_only}
+        if self._takes_positions:
+            arguments["position_ids"] = positions_BT
+        best_B, next_B = self._model(ids_BT, **arguments).logits[:, -1].max(dim=-1)
+        self._check_finite(best_B)
+        return next_B
+
+    def _reason(self, ids: list[int], *, limit: int, stop: list[str]) -> StopReason | None:
+        if ids[-1] in self._eos_ids:
+            return "eos"
+        if stop and self._has_stop(ids, stop):
+            return "stop_string"
+        return "length" if len(ids) >= limit else None
+
+    def _has_stop(self, ids: list[int], stop: list[str]) -> bool:
+        # a token has at least one byte of a stop string, so its last bytes tell cheaply whether to decode all
+        window = max(len(text.encode()) for text in stop) + 4
+        tail = self._text(ids[-window:])
+        return any(text in tail for text in stop) and any(text in self._text(ids) for text in stop)
+
+    def _text(self, ids: list[int]) -> str:
+        """All that was said, special tokens too (a hidden <unk> could make a wrong answer look right), but the EOS."""
+        said = ids[:-1] if ids and ids[-1] in self._eos_ids else ids
+        return str(self._tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    @torch.inference_mode()
+    def _teacher_forced(self, examples: list[Encoded]) -> list[TokenLogprobs]:
+        device = self._model.device
+        width = max(len(example.input_ids) for example in examples)
+        padded = [[*e.input_ids, *[self._pad_id] * (width - len(e.input_ids))] for e in examples]
+        mask = [[1] * len(e.input_ids) + [0] * (width - len(e.input_ids)) for e in examples]
+        ids_BT = torch.tensor(padded, device=device)
+        logits_BTV = self._model(ids_BT, attention_mask=torch.tensor(mask, device=device), use_cache=False).logits
+        scores_BTV = logits_BTV[:, :-1].float().log_softmax(dim=-1)
+        scores_BT = scores_BTV.gather(-1, ids_BT[:, 1:, None]).squeeze(-1)
+        results = []
+        for example, scores_T in zip(examples, scores_BT, strict=True):
+            said_T = scores_T[example.prompt_length - 1 : len(example.input_ids) - 1]
+            self._check_finite(said_T)
+            *tokens, eos = said_T.tolist()
+            results.append(TokenLogprobs(tuple(tokens), eos))
+        return results
+
+    def _check_finite(self, values: Any) -> None:
+        if not torch.isfinite(values).all():
+            raise Permanent(f"the checkpoint {self._name} computes NaN or infinity: its weights are broken")
+
+
+def _extra_eos_ids(model: Any) -> Iterable[int]:
+    """Chat models name more than one token that ends a turn."""
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if named is None:
+        return ()
+    return (named,) if isinstance(named, int) else tuple(named)
+
+
+def _buckets(lengths: Sequence[int], *, rows: int) -> Iterator[list[int]]:
+    """Indices in batches of about equal length: little padding."""
+    order = sorted(range(len(lengths)), key=lambda at: lengths[at])
+    for start in range(0, len(order), rows):
+        yield order[start : start + rows]
+
+
+def _cut(text: str, stop: Sequence[str]) -> str:
+    found = [text.index(mark) for mark in stop if mark and mark in text]
+    return text[: min(found)] if found else text
