@@ -28,7 +28,8 @@ class KafkaBus:
     """A bus on the brokers at HOST:PORT[,HOST:PORT].
 
     Options are those of kafka-python, as text (security_protocol, sasl_mechanism, ssl_cafile, session_timeout_ms, …),
-    and partition_count and replication_factor for topics that it creates. publish, read and lag may be called from
+    partition_count and replication_factor for topics that it creates, and name_prefix for the names of topics and
+    groups on a cluster that others use too. publish, read and lag may be called from
     several threads. Raises Retryable where the broker is away, InvalidRecipe for an unknown option.
     """
 
@@ -42,7 +43,7 @@ class KafkaBus:
     def ensure_topics(self, topics: Iterable[str]) -> None:
         """Create the topics that do not exist."""
         with translated(self._place, "creating topics"), self._clients.admin() as admin:
-            missing = sorted(set(topics) - set(admin.list_topics()))
+            missing = sorted({self._clients.wire(topic) for topic in topics} - set(admin.list_topics()))
             if not missing:
                 return
             shape = {
@@ -82,7 +83,7 @@ class KafkaBus:
         """
         with self._counting, translated(self._place, f"counting the lag of {group}"):
             ends = self._counter.ends(topics)
-            committed = self._committed(group, list(ends))
+            committed = self._committed(self._clients.wire(group), list(ends))
             behind = {place: committed.get(place, 0) for place, end in ends.items() if committed.get(place, 0) < end}
             if not behind:
                 return 0

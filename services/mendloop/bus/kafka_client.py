@@ -24,11 +24,12 @@ REPEAT_AFTER_S = 0.05
 
 PARTITION_COUNT_OPTION = "partition_count"
 REPLICATION_OPTION = "replication_factor"
+PREFIX_OPTION = "name_prefix"
 
 # kafka-python sleeps for retry_backoff_ms before it repeats a request. The first request of a transaction is refused
 # (CONCURRENT_TRANSACTIONS) while the broker still writes the markers of the transaction before: with the default of
 # 100 ms each transaction takes 106 ms, with 2 ms it takes as long as the broker needs. docs/decisions/kafka-client.md.
-_PRODUCER = {"retry_backoff_ms": 2, "max_block_ms": 15_000, "transaction_timeout_ms": 15_000, "metrics_enabled": False}
+_PRODUCER = {"retry_backoff_ms": 2, "max_block_ms": 15_000, "transaction_timeout_ms": 6_000, "metrics_enabled": False}
 _CONSUMER = {
     "isolation_level": "read_committed",
     "auto_offset_reset": "earliest",
@@ -72,7 +73,7 @@ class Clients:
 
     def __init__(self, place: str, *, options: Mapping[str, str]) -> None:
         self.place = place
-        own = {PARTITION_COUNT_OPTION, REPLICATION_OPTION}
+        own = {PARTITION_COUNT_OPTION, REPLICATION_OPTION, PREFIX_OPTION}
         known = {**KafkaAdminClient.DEFAULT_CONFIG, **KafkaConsumer.DEFAULT_CONFIG, **KafkaProducer.DEFAULT_CONFIG}
         wrong = sorted(name for name in options if name not in own and (name not in known or name in _FIXED))
         if wrong:
@@ -80,9 +81,18 @@ class Clients:
                 f"MENDLOOP_BUS_OPTIONS has {', '.join(wrong)}: unknown to the Kafka client, or set by the bus;"
                 f" known are {', '.join(sorted((known.keys() - _FIXED) | own))}"
             )
+        self.prefix = options.get(PREFIX_OPTION, "")  # of topics, groups and transactions: one cluster, several loops
         self.partition_count = int(options.get(PARTITION_COUNT_OPTION, DEFAULT_PARTITION_COUNT))
         self.replication_factor = int(options.get(REPLICATION_OPTION, -1))  # -1: the broker's default
         self._options = {n: _typed(n, v, known[n]) for n, v in options.items() if n not in own}
+
+    def wire(self, name: str) -> str:
+        """A topic's or group's name as the broker knows it."""
+        return self.prefix + name
+
+    def delivery(self, record: Record) -> Delivery:
+        """A consumed record as a delivery."""
+        return delivery_of(record, topic=record.topic.removeprefix(self.prefix))
 
     def producer(self, *, transactional_id: str) -> KafkaProducer:
         """A transactional producer, not initialised yet."""
@@ -153,11 +163,11 @@ def headers_of(envelope: Envelope) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, value in envelope.headers.items()]
 
 
-def delivery_of(record: Record) -> Delivery:
+def delivery_of(record: Record, *, topic: str) -> Delivery:
     """A consumed record as a delivery. Foreign bytes that are no UTF-8 stay visible as escapes instead of raising."""
     headers = {name: _text(raw) for name, raw in record.headers or ()}
-    envelope = Envelope(record.topic, _text(record.key), bytes(record.value or b""), headers)
-    return Delivery(envelope, record.topic, record.partition, record.offset)
+    envelope = Envelope(topic, _text(record.key), bytes(record.value or b""), headers)
+    return Delivery(envelope, topic, record.partition, record.offset)
 
 
 def _text(raw: bytes | None) -> str:

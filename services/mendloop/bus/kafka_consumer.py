@@ -19,7 +19,7 @@ from kafka.structs import MemberState, OffsetAndMetadata
 
 from mendloop.bus.base import Delivery
 from mendloop.bus.kafka_assignor import HeldFirst
-from mendloop.bus.kafka_client import Clients, Record, delivery_of, repeated, translated
+from mendloop.bus.kafka_client import Clients, Record, repeated, translated
 from mendloop.bus.kafka_transactions import Transactions
 from mendloop.core.errors import MendloopError, Retryable
 from mendloop.core.events import Envelope
@@ -46,7 +46,7 @@ class KafkaMember:
     """A group member on Kafka. All methods are called from one thread."""
 
     def __init__(self, clients: Clients, *, group: str, topics: Sequence[str], member: str) -> None:
-        self._clients, self._group, self._member = clients, group, member
+        self._clients, self._group, self._member = clients, clients.wire(group), member
         self._held: _Held | None = None
         self._buffers: dict[TopicPartition, deque[Record]] = {}
         self._deferred: dict[TopicPartition, float] = {}
@@ -57,12 +57,13 @@ class KafkaMember:
         self._transactions = Transactions(clients, transactional_id=f"mendloop.{group}.{member}")
         with translated(clients.place, f"{member} joins {group}"):
             self._consumer = clients.consumer(
-                group_id=group,
+                group_id=self._group,
                 group_instance_id=member,
                 partition_assignment_strategy=[self._assignor],
                 max_poll_records=PREFETCH_COUNT,
             )
-            self._consumer.subscribe(topics=list(topics), listener=_Rebalances(self))
+            self._transactions.settle()  # what an earlier process of this name left open would hold up its partitions
+            self._consumer.subscribe(topics=[clients.wire(t) for t in topics], listener=_Rebalances(self))
 
     def poll(self, *, timeout_s: float) -> Delivery | None:
         """The oldest event at hand of the partitions that are this member's, or None after the timeout."""
@@ -138,34 +139,30 @@ class KafkaMember:
         finally:
             self._transactions.close()
 
-    def on_revoked(self) -> None:
-        """A rebalance begins: what was prefetched may become another member's; what is in work we claim."""
-        self._buffers.clear()
-        self._trailing.clear()
-
     def on_assigned(self, places: Iterable[TopicPartition]) -> None:
-        """A rebalance ended."""
+        """A rebalance ended. The client goes on from its position on what stays; what went away is forgotten."""
         owned = set(places)
+        self._buffers = {place: buffer for place, buffer in self._buffers.items() if place in owned}
         self._deferred = {place: until for place, until in self._deferred.items() if place in owned}
+        self._trailing = {place: offset for place, offset in self._trailing.items() if place in owned}
         if self._held is not None and self._held.place not in owned:
-            self.on_lost()
+            log.warning("lost the partition in work", extra={"member": self._member, "topic": self._held.place.topic})
+            self._held = self._assignor.held = None
 
     def on_lost(self) -> None:
         """The membership lapsed: others may have the partitions, the one in work too."""
-        if self._held is not None:
-            log.warning("lost the partition in work", extra={"member": self._member, "topic": self._held.place.topic})
-        self._held = self._assignor.held = None
-        self._assignor.is_busy = False
-        self.on_revoked()
+        self.on_assigned(())
 
     def _hold(self, record: Record) -> Delivery:
-        delivery = delivery_of(record)
-        place = TopicPartition(delivery.topic, delivery.partition)
+        delivery = self._clients.delivery(record)
+        place = TopicPartition(record.topic, record.partition)
         self._held = _Held(delivery, place, time.monotonic())
         self._assignor.held = (place.topic, place.partition)
         return delivery
 
     def _oldest(self) -> Record | None:
+        if not self._is_stable():
+            return None  # what is at hand may be another member's after the rebalance
         now = time.time()
         heads = [(buffer[0].timestamp, place) for place, buffer in self._buffers.items() if buffer]
         due = [head for head in heads if self._deferred.get(head[1], 0.0) <= now]
@@ -195,18 +192,18 @@ class KafkaMember:
         self._served_at = time.monotonic()
 
     def _take(self, records: dict[TopicPartition, list[Record]]) -> bool:
-        held = self._held
         for place, batch in records.items():
-            # After a rebalance the partition in work is read again from its committed offset.
-            fresh = [r for r in batch if held is None or place != held.place or r.offset > held.delivery.offset]
-            self._buffers.setdefault(place, deque()).extend(fresh)
+            self._buffers.setdefault(place, deque()).extend(batch)
         return bool(records)
+
+    def _is_stable(self) -> bool:
+        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def _await_stable(self) -> None:
         deadline = time.monotonic() + REJOIN_DEADLINE_S
         if time.monotonic() - self._served_at > SERVE_EVERY_S:
             self._serve(timeout_s=0.0)
-        while self._consumer.group_metadata().state != MemberState.STABLE:
+        while not self._is_stable():
             if time.monotonic() > deadline:
                 raise kafka_errors.KafkaTimeoutError("the group did not settle after a rebalance")
             self._serve(timeout_s=0.1)
@@ -269,7 +266,7 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped p
         self._member = member
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._member.on_revoked()
+        pass  # said before each rebalance about everything; what is really taken shows at its end
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._member.on_assigned(assigned)

@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from mendloop.bus.base import Cursor, Delivery
-from mendloop.bus.kafka_client import Clients, Record, delivery_of
+from mendloop.bus.kafka_client import Clients, Record
 
 READ_DEADLINE_S = 60.0
 FETCH_COUNT = 2_000
@@ -40,7 +40,12 @@ class LogReader:
             return []
         ends = consumer.end_offsets(places)
         for place in places:
-            self._go_to(consumer, place, start=cursor.get(place.topic, {}).get(place.partition, 0), end=ends[place])
+            self._go_to(
+                consumer,
+                place,
+                start=cursor.get(place.topic.removeprefix(self._clients.prefix), {}).get(place.partition, 0),
+                end=ends[place],
+            )
         deadline = time.monotonic() + READ_DEADLINE_S
         found: list[Delivery] = []
         while len(found) < limit:
@@ -53,16 +58,16 @@ class LogReader:
             if not heads:
                 break
             _, place = min(heads)
-            found.append(delivery_of(self._ahead[place].popleft()))
+            found.append(self._clients.delivery(self._ahead[place].popleft()))
             self._starts[place] = found[-1].offset + 1
         return found
 
     def count(self, starts: Mapping[TopicPartition, int], *, limit: int) -> int:
         """Events from the given offsets on. Beyond the limit the rest is counted by offsets: an upper bound."""
-        topics = sorted({place.topic for place in starts})
+        topics = sorted({place.topic.removeprefix(self._clients.prefix) for place in starts})
         cursor: Cursor = {topic: {} for topic in topics}
         for place, start in starts.items():
-            cursor[place.topic][place.partition] = start
+            cursor[place.topic.removeprefix(self._clients.prefix)][place.partition] = start
         found = self.read(topics, cursor=cursor, limit=limit)
         if len(found) < limit:
             return len(found)
@@ -84,7 +89,8 @@ class LogReader:
         if self._consumer is None:
             self._consumer = self._clients.consumer(max_poll_records=FETCH_COUNT)
         if self._topics != tuple(topics):
-            places = [TopicPartition(t, p) for t in topics for p in sorted(self._consumer.partitions_for_topic(t))]
+            names = [self._clients.wire(topic) for topic in topics]
+            places = [TopicPartition(t, p) for t in names for p in sorted(self._consumer.partitions_for_topic(t))]
             self._consumer.assign(places)
             self._topics = tuple(topics) if places else ()
             self._starts = {}

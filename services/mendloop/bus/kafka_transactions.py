@@ -16,7 +16,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from mendloop.bus.kafka_client import Clients, headers_of
 from mendloop.core.events import Envelope
 
-COMMIT_DEADLINE_S = 15.0
+COMMIT_DEADLINE_S = 10.0
 ABORT_DEADLINE_S = 5.0
 
 
@@ -27,7 +27,7 @@ class Transactions:
     """
 
     def __init__(self, clients: Clients, *, transactional_id: str) -> None:
-        self._clients, self._id = clients, transactional_id
+        self._clients, self._id = clients, clients.wire(transactional_id)
         self._producer: KafkaProducer | None = None
 
     def run(
@@ -82,7 +82,10 @@ class Transactions:
     ) -> None:
         deadline = time.monotonic() + COMMIT_DEADLINE_S
         producer.begin_transaction()
-        sent = [producer.send(e.topic, key=e.key.encode(), value=e.value, headers=headers_of(e)) for e in envelopes]
+        sent = [
+            producer.send(self._clients.wire(e.topic), key=e.key.encode(), value=e.value, headers=headers_of(e))
+            for e in envelopes
+        ]
         manager = producer._transaction_manager
         if offsets:
             places = {place: OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}

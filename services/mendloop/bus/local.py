@@ -1,6 +1,6 @@
 """The embedded bus: a durable log in one SQLite file, shared by many processes on one machine.
 
-Partitions are leased to group members; a member that dies loses its leases after LEASE_S and another goes on from the
+Partitions are leased to group members; a member that dies loses its leases after lease_s and another goes on from the
 committed offset. Outputs and the consumed offset go in one SQLite transaction, so kill -9 leaves all or nothing.
 """
 
@@ -21,6 +21,7 @@ from mendloop.core.events import Envelope
 
 LEASE_S = 5.0
 POLL_INTERVAL_S = 0.02
+LOOK_AGAIN_S = 0.5
 BUSY_TIMEOUT_S = 30.0
 DEFAULT_PARTITION_COUNT = 8
 
@@ -48,10 +49,13 @@ class LocalBus:
     WAL with synchronous=NORMAL: survives a killed process; a power cut may lose the last commits.
     """
 
-    def __init__(self, path: Path | str, *, partition_count: int = DEFAULT_PARTITION_COUNT) -> None:
+    def __init__(
+        self, path: Path | str, *, partition_count: int = DEFAULT_PARTITION_COUNT, lease_s: float = LEASE_S
+    ) -> None:
         if partition_count < 1:
             raise ValueError(f"partition_count is {partition_count}; it must be at least 1")
         self._path = Path(path)
+        self.lease_s = lease_s
         self._partition_count = partition_count
         self._thread = threading.local()
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,14 +132,18 @@ class LocalBus:
         db = self._connection()
         try:
             db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:  # a full disk may have rolled back already
+                    db.execute("ROLLBACK")
+                raise
         except sqlite3.OperationalError as error:
-            raise Retryable(f"the bus file {self._path} stayed locked for {BUSY_TIMEOUT_S} s: {error}") from error
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+            raise Retryable(
+                f"the bus file {self._path} cannot be written: {error}; check free space and that no process holds it"
+                f" (waited up to {BUSY_TIMEOUT_S:.0f} s)"
+            ) from error
 
     def _ensure(self, db: sqlite3.Connection, topic: str) -> int:
         db.execute("INSERT OR IGNORE INTO topics VALUES (?, ?)", (topic, self._partition_count))
@@ -170,12 +178,14 @@ class LocalConsumer:
         self._bus, self._group, self._topics, self._member = bus, group, topics, member
         self._held: tuple[str, int] | None = None
         self._deferred: dict[tuple[str, int], float] = {}
+        self._seen = (-1, -1)
+        self._look_at = 0.0
 
     def poll(self, *, timeout_s: float) -> Delivery | None:
         """The next event of a partition that nobody else holds, or None after the timeout."""
         deadline = time.monotonic() + timeout_s
         while True:
-            delivery = self._take() if self._has_work() else None
+            delivery = self._take() if self._may_have_work() else None
             if delivery is not None:
                 return delivery
             left = deadline - time.monotonic()
@@ -212,7 +222,7 @@ class LocalConsumer:
         with self._bus._transaction() as db:
             db.execute(
                 "UPDATE leases SET until = ? WHERE grp = ? AND topic = ? AND part = ? AND member = ?",
-                (time.time() + LEASE_S, self._group, *self._held, self._member),
+                (time.time() + self._bus.lease_s, self._group, *self._held, self._member),
             )
 
     def close(self) -> None:
@@ -242,8 +252,18 @@ class LocalConsumer:
         ).fetchall()
         return [(t, p, n) for t, p, n in rows if self._deferred.get((t, p), 0) <= now]
 
-    def _has_work(self) -> bool:
-        return bool(self._candidates(self._bus._connection()))
+    def _may_have_work(self) -> bool:
+        # data_version costs 4 µs and tells of other connections' commits, total_changes of our own; only leases that
+        # run out and deferred events that fall due show in neither.
+        db = self._bus._connection()
+        version = (db.execute("PRAGMA data_version").fetchone()[0], db.total_changes)
+        now = time.time()
+        if version == self._seen and now < self._look_at:
+            return False
+        self._seen = version
+        due = [until for until in self._deferred.values() if until > now]
+        self._look_at = min([now + LOOK_AGAIN_S, *due])
+        return bool(self._candidates(db))
 
     def _take(self) -> Delivery | None:
         with self._bus._transaction() as db:
@@ -262,7 +282,7 @@ class LocalConsumer:
             db.execute(
                 "INSERT INTO leases VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
                 " SET member = excluded.member, until = excluded.until",
-                (self._group, best.topic, best.partition, self._member, time.time() + LEASE_S),
+                (self._group, best.topic, best.partition, self._member, time.time() + self._bus.lease_s),
             )
         self._held = (best.topic, best.partition)
         return best

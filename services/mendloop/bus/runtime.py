@@ -34,6 +34,7 @@ from mendloop.v1 import operations_pb2
 log = logging.getLogger(__name__)
 HEARTBEAT_S = 0.5
 POLL_S = 0.5
+BUS_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,45 +102,78 @@ class Worker:
         self._stop.set()
 
     def run(self) -> None:
-        """Work until stopped; then give back what is unfinished."""
-        consumer = self._bus.consumer(self._service, self._topics, member=self._member)
+        """Work until stopped; then give back what is unfinished. A bus that is away is waited for."""
+        consumer = self._join()
+        if consumer is None:
+            return
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="handler") as pool:
                 while not self._stop.is_set():
-                    self._telemetry.alive()
-                    delivery = consumer.poll(timeout_s=POLL_S)
-                    if delivery is not None:
-                        self._work(consumer, delivery, pool=pool)
+                    self._turn(consumer, pool=pool)
         finally:
             consumer.close()
 
+    def _join(self) -> Consumer | None:
+        while not self._stop.is_set():
+            try:
+                return self._bus.consumer(self._service, self._topics, member=self._member)
+            except Retryable as error:
+                self._wait_for_bus(error)
+        return None
+
+    def _turn(self, consumer: Consumer, *, pool: ThreadPoolExecutor) -> None:
+        try:
+            delivery = consumer.poll(timeout_s=POLL_S)
+            self._telemetry.alive()
+            if delivery is not None:
+                self._work(consumer, delivery, pool=pool)
+        except Retryable as error:
+            self._wait_for_bus(error)
+
+    def _wait_for_bus(self, error: Retryable) -> None:
+        log.warning("the bus is away", extra={"service": self._service, "reason": str(error)})
+        self._stop.wait(BUS_RETRY_S)
+
     def _work(self, consumer: Consumer, delivery: Delivery, *, pool: ThreadPoolExecutor) -> None:
         envelope = delivery.envelope
-        if envelope.not_before > time.time():
+        # No retry waits longer than the cap: a later time is somebody's mistake and would block the partition.
+        if 0 < envelope.not_before - time.time() <= self._retry.cap_s * 2:
             consumer.defer(delivery, until=envelope.not_before)
             return
         started = time.monotonic()
         try:
-            outputs = self._outputs(consumer, envelope, pool=pool)
-            result = "ok"
+            result, outputs = self._outputs(consumer, envelope, pool=pool)
         except Interrupted:
             log.info("work given back", extra={"event_id": envelope.event_id, "service": self._service})
             consumer.defer(delivery, until=0)
             return
         except Retryable as error:
-            outputs, result = [self._retried(envelope, error)], "retry"
+            result, outputs = self._retried(envelope, error)
         except Exception as error:  # the bus is where errors end: everything unexpected is a dead letter
             if not isinstance(error, Permanent):
                 log.exception("handler failed", extra={"event_id": envelope.event_id, "service": self._service})
-            outputs, result = [self._dead(envelope, error)], "dead"
-        try:
-            consumer.complete(delivery, outputs=outputs)
-        except Retryable as error:
-            log.warning("completion lost; another member goes on", extra={"reason": str(error)})
-            return
-        self._telemetry.handled(envelope.event_type, result=result, seconds=time.monotonic() - started)
+            result, outputs = "dead", [self._dead(envelope, error)]
+        self._complete(consumer, delivery, outputs=outputs, result=result, started=started)
 
-    def _outputs(self, consumer: Consumer, envelope: Envelope, *, pool: ThreadPoolExecutor) -> Sequence[Envelope]:
+    def _complete(
+        self, consumer: Consumer, delivery: Delivery, *, outputs: Sequence[Envelope], result: str, started: float
+    ) -> None:
+        envelope = delivery.envelope
+        try:
+            try:
+                consumer.complete(delivery, outputs=outputs)
+            except Permanent as error:  # the bus will never take these outputs
+                result = "dead"
+                consumer.complete(delivery, outputs=[self._dead(envelope, error)])
+        except Retryable as error:
+            log.warning("completion failed; the event comes again", extra={"reason": str(error)})
+            return
+        known = envelope.event_type if envelope.event_type in self._handlers else "unknown"
+        self._telemetry.handled(known, result=result, seconds=time.monotonic() - started)
+
+    def _outputs(
+        self, consumer: Consumer, envelope: Envelope, *, pool: ThreadPoolExecutor
+    ) -> tuple[str, Sequence[Envelope]]:
         envelope.require_headers()
         handler = self._handlers.get(envelope.event_type)
         if handler is None:
@@ -147,7 +181,7 @@ class Worker:
         stored = self._receipts.find(self._service, envelope.event_id)
         if stored is not None:
             log.info("receipt found; nothing is done twice", extra={"event_id": envelope.event_id})
-            return stored
+            return "receipt", stored
         event = Event(
             decode(envelope.event_type, envelope.value),
             envelope.event_id,
@@ -157,11 +191,14 @@ class Worker:
         emitted = _await(pool.submit(lambda: list(handler(event))), heartbeat=lambda: self._beat(consumer))
         outputs = [self._envelope(emit, index=i, cause=envelope) for i, emit in enumerate(emitted)]
         self._receipts.store(self._service, envelope.event_id, outputs)
-        return outputs
+        return "ok", outputs
 
     def _beat(self, consumer: Consumer) -> None:
         self._telemetry.alive()
-        consumer.heartbeat()
+        try:
+            consumer.heartbeat()
+        except Retryable as error:  # the handler goes on; whether the event is still ours shows at completion
+            log.warning("heartbeat failed", extra={"service": self._service, "reason": str(error)})
 
     def _envelope(self, emit: Emit, *, index: int, cause: Envelope) -> Envelope:
         identity = emit.identity or f"{cause.event_id}/{index}"
@@ -175,10 +212,10 @@ class Worker:
             traceparent=cause.headers.get("traceparent", ""),
         )
 
-    def _retried(self, envelope: Envelope, error: Retryable) -> Envelope:
+    def _retried(self, envelope: Envelope, error: Retryable) -> tuple[str, list[Envelope]]:
         attempt = envelope.attempt + 1
         if attempt >= self._retry.attempts:
-            return self._dead(envelope, error)
+            return "dead", [self._dead(envelope, error)]
         delay_s = self._retry.delay_s(attempt, rng=self._rng)
         log.warning(
             "will be tried again",
@@ -191,7 +228,7 @@ class Worker:
             RETRY_ATTEMPT_HEADER: str(attempt),
             RETRY_NOT_BEFORE_HEADER: repr(time.time() + delay_s),
         }
-        return Envelope(retry_topic(self._service), envelope.key, envelope.value, headers)
+        return "retry", [Envelope(retry_topic(self._service), envelope.key, envelope.value, headers)]
 
     def _dead(self, envelope: Envelope, error: Exception) -> Envelope:
         log.error("dead letter", extra={"event_id": envelope.event_id, "reason": str(error)})

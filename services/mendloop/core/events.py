@@ -6,6 +6,7 @@ Event ids are hashes, so that a handler run twice on one input gives the same id
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -43,13 +44,18 @@ class Envelope:
 
     @property
     def attempt(self) -> int:
-        """How many times the event was tried before this delivery."""
-        return int(self.headers.get(RETRY_ATTEMPT_HEADER, "0"))
+        """How many times the event was tried before this delivery; 0 where the header cannot be read."""
+        written = self.headers.get(RETRY_ATTEMPT_HEADER, "0")
+        return int(written) if written.isascii() and written.isdigit() else 0
 
     @property
     def not_before(self) -> float:
-        """Unix time before which a retry is not due; 0 where it is due at once."""
-        return float(self.headers.get(RETRY_NOT_BEFORE_HEADER, "0"))
+        """Unix time before which a retry is not due; 0 where it is due at once or the header cannot be read."""
+        try:
+            written = float(self.headers.get(RETRY_NOT_BEFORE_HEADER, "0"))
+        except ValueError:
+            return 0.0
+        return written if math.isfinite(written) else 0.0
 
     def require_headers(self) -> None:
         """Raises InvalidEvent where a CloudEvents header is missing."""
