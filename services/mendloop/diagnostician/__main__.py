@@ -1,0 +1,47 @@
+"""Wires the diagnostician: settings from the environment, probes cheap before dear, the consume loop."""
+
+from __future__ import annotations
+
+from mendloop.bus.wiring import open_store, run_service
+from mendloop.core.contracts import DIAGNOSTICIAN
+from mendloop.core.telemetry import Telemetry
+from mendloop.diagnostician.adapters.checkpoints import StoredCheckpoints
+from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
+from mendloop.diagnostician.adapters.probes.open_book import OpenBook
+from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
+from mendloop.diagnostician.adapters.probes.training_fit import TrainingFit
+from mendloop.diagnostician.domain.probes.corpus_coverage import CorpusCoverage
+from mendloop.diagnostician.domain.probes.forced_stop import ForcedStop
+from mendloop.diagnostician.domain.probes.label_audit import LabelAudit
+from mendloop.diagnostician.domain.probes.rescoring import Rescoring
+from mendloop.diagnostician.handlers import Ports, handlers
+from mendloop.diagnostician.settings import Settings
+from mendloop.models.transformers_backend import load_model
+
+
+def main() -> None:
+    """Run the service until SIGTERM."""
+    settings = Settings.from_environment()
+    store, telemetry = open_store(settings.artifacts_uri), Telemetry(DIAGNOSTICIAN)
+    probes = (
+        LabelAudit(),
+        ForcedStop(),
+        Rescoring(),
+        CorpusCoverage(),
+        TokenLoss(size=settings.corpus_sample),
+        TrainingFit(size=settings.fit_sample),
+        LongerBudget(),
+        OpenBook(),
+    )
+    ports = Ports(
+        store=store,
+        checkpoints=StoredCheckpoints(store, cache=settings.work_dir / "checkpoints", load=load_model),
+        probes=probes,
+        telemetry=telemetry,
+        failure_sample=settings.failure_sample,
+    )
+    run_service(settings, service=DIAGNOSTICIAN, handlers=handlers(ports), telemetry=telemetry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How a cause is decided: cases, evidence, probes that need no model, verdicts. Pure."""

@@ -1,0 +1,108 @@
+"""The verdict: which cause explains most failures of both samples, or none. Knows evidence; knows no probe's insides.
+
+Confidence is the lower end of the 95 % interval of the share of failures that the cause explains, on the weaker of the
+two samples. It is a bound on one measurement, not a calibrated probability of being right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mendloop.diagnostician.domain.case import SAMPLE_NAMES
+from mendloop.diagnostician.domain.causes import Cause, Family, family_of
+from mendloop.diagnostician.domain.evidence import Evidence, Table
+from mendloop.diagnostician.domain.explanations import RULES, Explained
+from mendloop.diagnostician.domain.probing import FAILED_COUNT, SAMPLING
+
+MOST = 0.5
+"""A verdict explains most failures at its lower end; a cause is ruled out where it cannot explain most at its upper."""
+CLEAR = 0.7
+"""From here on no further probe is paid for: 24 of 24 gives .86, 22 of 24 .73; below it the rest still runs."""
+MIN_FAILURES = 12
+"""Six a sample: six of six is the smallest unanimous sample whose lower end (.54) passes MOST; five of five has .48."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A cause with its confidence, the scores of all causes that were considered, and why in one sentence."""
+
+    cause: Cause
+    confidence: float
+    scores: dict[Cause, float]
+    because: str
+
+    @property
+    def family(self) -> Family:
+        """Who has to act."""
+        return family_of(self.cause)
+
+
+class Judge(Protocol):
+    """Turns evidence into a verdict. The rule here is the first; a calibrated model takes the same place."""
+
+    def __call__(self, evidence: Sequence[Evidence]) -> Verdict:
+        """The verdict of the evidence so far."""
+
+
+def judge(evidence: Sequence[Evidence]) -> Verdict:
+    """The verdict by rule: the same cause on both samples, else UNKNOWN."""
+    failed = next((int(row.value) for row in evidence if (row.probe, row.measurement) == (SAMPLING, FAILED_COUNT)), 0)
+    if failed < MIN_FAILURES:
+        return _unknown(f"too few failures: {failed}; {MIN_FAILURES} are needed to tell causes apart.", {})
+    tables = {name: _explained(Table(evidence, sample=name)) for name in SAMPLE_NAMES}
+    scores = {cause: min(table[cause].low for table in tables.values()) for cause in RULES}
+    verdicts = {name: _of_sample(table) for name, table in tables.items()}
+    causes = {verdict.cause for verdict in verdicts.values()}
+    if len(causes) > 1:
+        said = ", ".join(f"{name} says {verdict.cause}" for name, verdict in verdicts.items())
+        open_points = " ".join(verdict.because for verdict in verdicts.values() if verdict.cause is Cause.UNKNOWN)
+        return _unknown(f"the two samples of failures disagree: {said}. {open_points}".rstrip(), scores)
+    weakest = min(verdicts.values(), key=lambda verdict: verdict.confidence)
+    return Verdict(weakest.cause, weakest.confidence, scores, weakest.because)
+
+
+def is_clear(evidence: Sequence[Evidence]) -> bool:
+    """Whether probing may stop: too few failures, or a verdict that later probes are not needed for.
+
+    A data verdict exists only once every training and evaluation cause is ruled out, so it waits for their probes.
+    """
+    verdict = judge(evidence)
+    return not verdict.scores or (verdict.cause is not Cause.UNKNOWN and verdict.confidence >= CLEAR)
+
+
+@dataclass(frozen=True, slots=True)
+class _SampleVerdict:
+    cause: Cause
+    confidence: float
+    because: str
+
+
+def _explained(table: Table) -> dict[Cause, Explained]:
+    return {cause: rule(table) for cause, rule in RULES.items()}
+
+
+def _of_sample(explained: dict[Cause, Explained]) -> _SampleVerdict:
+    others = [cause for cause in explained if family_of(cause) is not Family.DATA]
+    data = [cause for cause in explained if family_of(cause) is Family.DATA]
+    for group in (others, data):
+        best = max(group, key=lambda cause: explained[cause].low)
+        low, _, because = explained[best]
+        if low < MOST:
+            continue
+        still_open = [cause for cause in others if explained[cause].high >= MOST] if group is data else []
+        if still_open:
+            reasons = " ".join(f"{cause}: {explained[cause].because}" for cause in still_open)
+            return _SampleVerdict(Cause.UNKNOWN, 0.0, f"{best} fits ({because}) but others are open: {reasons}")
+        return _SampleVerdict(best, low, because)
+    nearest = max(explained, key=lambda cause: explained[cause].low)
+    return _SampleVerdict(
+        Cause.UNKNOWN,
+        0.0,
+        f"no cause explains most failures; the nearest, {nearest}, explains at least {explained[nearest].low:.0%}.",
+    )
+
+
+def _unknown(because: str, scores: dict[Cause, float]) -> Verdict:
+    return Verdict(Cause.UNKNOWN, 0.0, scores, because)

@@ -1,0 +1,178 @@
+"""One event through the diagnostician: EvalFailed in, exactly one DiagnosisReady out. Protobuf stops here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
+
+from google.protobuf.message import Message
+
+from mendloop.artifacts.lineage import Node, record
+from mendloop.artifacts.store import ArtifactStore
+from mendloop.artifacts.tables import get_rows
+from mendloop.bus.runtime import Emit, Event, Handler
+from mendloop.core.errors import Interrupted
+from mendloop.core.events import stable_hash
+from mendloop.core.records import Example, Item, Outcome
+from mendloop.core.run_spec import RunSpec
+from mendloop.core.tasks import matches
+from mendloop.core.telemetry import Telemetry
+from mendloop.core.training import TrainingReport
+from mendloop.core.wire import artifact_of, conditions_of, fix_messages, slice_name
+from mendloop.diagnostician.domain.case import SAMPLE_SIZE, Case, Check, Training, draw_samples
+from mendloop.diagnostician.domain.evidence import Cost, Evidence
+from mendloop.diagnostician.domain.interventions import Intervention, propose
+from mendloop.diagnostician.domain.probing import Findings, IsClear, Probe, investigate
+from mendloop.diagnostician.domain.verdict import Judge, Verdict, is_clear, judge
+from mendloop.diagnostician.ports import Checkpoints
+from mendloop.v1 import common_pb2, diagnosis_pb2, evaluation_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the handler needs; judge and is_clear are where a calibrated model and a scheduler come in."""
+
+    store: ArtifactStore
+    checkpoints: Checkpoints
+    probes: Sequence[Probe]
+    telemetry: Telemetry
+    failure_sample: int = SAMPLE_SIZE
+    judge: Judge = judge
+    is_clear: IsClear = is_clear
+    clock: Callable[[], float] = time.monotonic
+
+
+def handlers(ports: Ports) -> dict[type[Message], Handler]:
+    """The handlers of the service, bound to its ports."""
+    return {evaluation_pb2.EvalFailed: partial(on_eval_failed, ports=ports)}
+
+
+def on_eval_failed(event: Event, *, ports: Ports) -> list[Emit]:
+    """Diagnose one weak slice. Raises Interrupted between probes where the service stops."""
+    failure = cast(evaluation_pb2.EvalFailed, event.message)
+    case = case_of(failure, ports=ports)
+
+    def give_back_if_stopping() -> None:
+        if event.is_stopping():
+            raise Interrupted(f"stopped while diagnosing {slice_name(case.conditions)}; its probes run again")
+
+    findings = investigate(
+        case, ports.probes, is_clear=ports.is_clear, clock=ports.clock, before_probe=give_back_if_stopping
+    )
+    verdict = ports.judge(findings.evidence)
+    interventions = propose(verdict, findings.evidence, training=case.training)
+    _record(failure, verdict, ports=ports)
+    ports.telemetry.add("mendloop_verdicts", cause=verdict.cause.value)
+    ports.telemetry.add("mendloop_tokens", findings.cost.token_count, use="probe")
+    message = _message(failure, case, findings, verdict, interventions, uses_gpu=ports.checkpoints.uses_gpu())
+    return [Emit(message, key=failure.position.run_id, subject=failure.position.run_id)]
+
+
+def case_of(failure: evaluation_pb2.EvalFailed, *, ports: Ports) -> Case:
+    """Everything that probes may look at, from the artifacts that the event names."""
+    store, ready = ports.store, failure.checkpoint_ready
+    spec = RunSpec.load(store, artifact_of(ready.run_spec))
+    task, conditions = spec.task(), conditions_of(failure.slice)
+    outcomes = get_rows(store, artifact_of(failure.outcomes), kind=Outcome)
+    items = {item.item_id: item for item in get_rows(store, spec.items, kind=Item)}
+    report = _report(failure, store=store)
+    corpus = get_rows(store, spec.corpus, kind=Example)
+    if report is not None and report.job.batch is not None:
+        corpus += get_rows(store, report.job.batch, kind=Example)
+    seed = int(stable_hash("diagnosis", failure.evaluation_id, failure.slice.slice_id)[:8], 16)
+    samples = draw_samples(outcomes, items, conditions, seed=seed, size=ports.failure_sample)
+    return Case(
+        conditions=conditions,
+        samples=samples,
+        failed_count=_failed_count(outcomes, conditions),
+        corpus=tuple(row if row.axes else replace(row, axes=task.annotate(row.prompt)) for row in corpus),
+        task=task,
+        template=spec.prompt,
+        suite=spec.recipe.suite,
+        model=ports.checkpoints.open(artifact_of(ready.checkpoint)),
+        training=_training(report, example_count=len(corpus)) if report else None,
+        seed=seed,
+    )
+
+
+def _failed_count(outcomes: Sequence[Outcome], conditions: Sequence[tuple[str, str]]) -> int:
+    return len({row.item_id for row in outcomes if not row.is_correct and matches(row.axes, conditions)})
+
+
+def _report(failure: evaluation_pb2.EvalFailed, *, store: ArtifactStore) -> TrainingReport | None:
+    reference = failure.checkpoint_ready.training_report
+    return TrainingReport.load(store, artifact_of(reference)) if reference.sha256 else None
+
+
+def _training(report: TrainingReport, *, example_count: int) -> Training:
+    checks = tuple(Check(check.name, check.passed, check.value) for check in report.health)
+    return Training(report.job.settings, checks, report.loss_curve, example_count)
+
+
+def _record(failure: evaluation_pb2.EvalFailed, verdict: Verdict, *, ports: Ports) -> None:
+    place = f"{failure.evaluation_id}/{failure.slice.slice_id}"
+    facts = {"cause": verdict.cause.value, "confidence": verdict.confidence}
+    record(ports.store, Node(f"diagnosis:{place}", failure.position.run_id, (f"failure:{place}",), facts))
+
+
+def _message(
+    failure: evaluation_pb2.EvalFailed,
+    case: Case,
+    findings: Findings,
+    verdict: Verdict,
+    interventions: Sequence[Intervention],
+    *,
+    uses_gpu: bool,
+) -> diagnosis_pb2.DiagnosisReady:
+    scores = [
+        diagnosis_pb2.CauseScore(cause=diagnosis_pb2.Cause.Value(f"CAUSE_{cause}"), score=score)
+        for cause, score in verdict.scores.items()
+    ]
+    return diagnosis_pb2.DiagnosisReady(
+        position=failure.position,
+        evaluation_id=failure.evaluation_id,
+        slice=failure.slice,
+        cause=diagnosis_pb2.Cause.Value(f"CAUSE_{verdict.cause}"),
+        family=diagnosis_pb2.CauseFamily.Value(f"CAUSE_FAMILY_{verdict.family}"),
+        confidence=verdict.confidence,
+        evidence=[_evidence(row, uses_gpu=uses_gpu) for row in findings.evidence],
+        scores=scores,
+        interventions=[_intervention(one) for one in interventions],
+        failed_count=case.failed_count,
+        weak_slice_count=failure.weak_slice_count,
+        metering=_metering(findings.cost, uses_gpu=uses_gpu),
+        summary=summary(case, findings, verdict),
+    )
+
+
+def summary(case: Case, findings: Findings, verdict: Verdict) -> str:
+    """One sentence for a person: the verdict, what it rests on, and which probes were not needed."""
+    skipped = f" Not needed: {', '.join(findings.skipped)}." if findings.skipped else ""
+    confidence = f" (explains at least {verdict.confidence:.0%} of the failures)" if verdict.confidence else ""
+    return f"{slice_name(case.conditions)}: {verdict.cause}{confidence}: {verdict.because}{skipped}"
+
+
+def _evidence(row: Evidence, *, uses_gpu: bool) -> diagnosis_pb2.Evidence:
+    return diagnosis_pb2.Evidence(
+        probe=row.probe,
+        measurement=f"{row.measurement}[{row.sample}]" if row.sample else row.measurement,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        n=row.n,
+        reading=row.reading,
+        metering=_metering(row.cost, uses_gpu=uses_gpu),
+    )
+
+
+def _metering(cost: Cost, *, uses_gpu: bool) -> common_pb2.Metering:
+    gpu_s = cost.wall_s if uses_gpu and cost.token_count else 0.0
+    return common_pb2.Metering(wall_s=cost.wall_s, gpu_s=gpu_s, token_count=cost.token_count)
+
+
+def _intervention(one: Intervention) -> diagnosis_pb2.ProposedIntervention:
+    kind = diagnosis_pb2.InterventionKind.Value(f"INTERVENTION_KIND_{one.kind}")
+    return diagnosis_pb2.ProposedIntervention(kind=kind, fixes=fix_messages(one.fixes), rationale=one.rationale)
