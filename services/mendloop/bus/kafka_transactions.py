@@ -45,6 +45,9 @@ class Transactions:
         producer = self._ready()
         try:
             self._attempt(producer, envelopes, offsets=offsets, group=group)
+        except kafka_errors.KafkaTimeoutError:
+            self._discard()  # the broker is away: an abort would wait as long again
+            raise
         except BaseException:
             self._abandon()
             raise
@@ -82,19 +85,15 @@ class Transactions:
     ) -> None:
         deadline = time.monotonic() + COMMIT_DEADLINE_S
         producer.begin_transaction()
-        sent = [
-            producer.send(self._clients.wire(e.topic), key=e.key.encode(), value=e.value, headers=headers_of(e))
-            for e in envelopes
-        ]
+        for e in envelopes:
+            sent = producer.send(self._clients.wire(e.topic), key=e.key.encode(), value=e.value, headers=headers_of(e))
+            if sent.failed():  # an unknown topic: the commit would not notice, as it does where the broker refuses
+                raise sent.exception
         manager = producer._transaction_manager
         if offsets:
             places = {place: OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
             _wait(producer, manager.send_offsets_to_transaction(places, group), deadline=deadline)
-        if sent:
-            producer.flush(timeout=max(0.0, deadline - time.monotonic()))
-        for future in sent:
-            future.get(timeout=0)
-        _wait(producer, manager.begin_commit(), deadline=deadline)
+        _wait(producer, manager.begin_commit(), deadline=deadline)  # fails where an event could not be sent
 
     def _abandon(self) -> None:
         producer = self._producer
@@ -103,7 +102,11 @@ class Transactions:
         try:
             _wait(producer, producer._transaction_manager.begin_abort(), deadline=time.monotonic() + ABORT_DEADLINE_S)
         except kafka_errors.KafkaError:
-            self._producer = None
+            self._discard()
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
             with contextlib.suppress(kafka_errors.KafkaError):
                 producer.close(timeout=0)
 

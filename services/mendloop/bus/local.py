@@ -20,7 +20,8 @@ from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope
 
 LEASE_S = 5.0
-POLL_INTERVAL_S = 0.02
+MIN_POLL_INTERVAL_S = 0.005
+MAX_POLL_INTERVAL_S = 0.05
 LOOK_AGAIN_S = 0.5
 BUSY_TIMEOUT_S = 30.0
 DEFAULT_PARTITION_COUNT = 8
@@ -180,6 +181,7 @@ class LocalConsumer:
         self._deferred: dict[tuple[str, int], float] = {}
         self._seen = (-1, -1)
         self._look_at = 0.0
+        self._worked_at = time.monotonic()
 
     def poll(self, *, timeout_s: float) -> Delivery | None:
         """The next event of a partition that nobody else holds, or None after the timeout."""
@@ -187,11 +189,14 @@ class LocalConsumer:
         while True:
             delivery = self._take() if self._may_have_work() else None
             if delivery is not None:
+                self._worked_at = time.monotonic()
                 return delivery
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            time.sleep(min(POLL_INTERVAL_S, left))
+            # A busy consumer looks often; one without work for a second looks 20 times a second.
+            idle_s = time.monotonic() - self._worked_at
+            time.sleep(min(left, MAX_POLL_INTERVAL_S, max(MIN_POLL_INTERVAL_S, idle_s * MAX_POLL_INTERVAL_S)))
 
     def complete(self, delivery: Delivery, *, outputs: Sequence[Envelope] = ()) -> None:
         """Publish the outputs and move past the delivery in one transaction; Retryable where the lease was lost."""
