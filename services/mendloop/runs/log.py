@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Bus, Cursor
 from mendloop.core.errors import MendloopError
 from mendloop.runs.fold import fold_message, run_of
 from mendloop.runs.model import RunView
@@ -49,6 +49,11 @@ class RunLog:
         for event in events:
             self._apply(event)
         return events, is_more
+
+    @property
+    def cursor(self) -> Cursor:
+        """The cursor behind everything that was folded."""
+        return self._reader.cursor
 
     def view(self, run_id: str) -> RunView | None:
         """The run, or None where no event of it was read."""

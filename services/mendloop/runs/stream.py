@@ -34,7 +34,7 @@ EVERYTHING = EventFilter()
 
 
 class StreamEvent(NamedTuple):
-    """A committed event, its decoded message, and the cursor after it."""
+    """A committed event, its decoded message, and the cursor after it (encode_cursor makes a string of it)."""
 
     envelope: Envelope
     message: Message
@@ -106,9 +106,9 @@ def end_of(bus: Bus) -> Cursor:
 
 
 def encode_cursor(cursor: Cursor) -> str:
-    """The cursor as a string for headers and URLs."""
-    raw = json.dumps({topic: {str(p): n for p, n in sorted(parts.items())} for topic, parts in sorted(cursor.items())})
-    return base64.urlsafe_b64encode(zlib.compress(raw.encode(), 9)).decode().rstrip("=")
+    """The cursor as a string for headers and URLs; equal cursors give equal strings."""
+    raw = json.dumps({topic: dict(sorted(parts.items())) for topic, parts in sorted(cursor.items()) if parts})
+    return base64.urlsafe_b64encode(zlib.compress(raw.encode(), 1)).decode().rstrip("=")
 
 
 def decode_cursor(text: str) -> Cursor:

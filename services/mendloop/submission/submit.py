@@ -1,15 +1,20 @@
 """Resolves a recipe to artifacts and publishes LoopRequested.
 
-A recipe that cannot run is refused before anything starts."""
+A recipe that cannot run is refused before anything starts, with the field that is at fault.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import put_rows
 from mendloop.bus.base import Bus
 from mendloop.core.contracts import all_topics
@@ -18,37 +23,55 @@ from mendloop.core.events import envelope_for, stable_hash
 from mendloop.core.recipe import Recipe
 from mendloop.core.records import Example, Item, fingerprint
 from mendloop.core.run_spec import RunSpec
-from mendloop.core.tasks import find_task
+from mendloop.core.tasks import Task, find_task
 from mendloop.core.wire import artifact_ref
 from mendloop.models.checkpoint import check_directory, save_checkpoint
 from mendloop.v1 import common_pb2, loop_pb2
 
+log = logging.getLogger(__name__)
 PACKAGED_MODELS = "mendloop.examples"
+
+
+class FieldFault(InvalidRecipe):
+    """A recipe that reads well and cannot run; field is the dotted name of what is at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore, base_dir: Path) -> RunSpec:
     """Everything that the recipe names, stored. Raises InvalidRecipe where something is missing.
 
     Sealed items go to their own store; the others learn only their fingerprints.
-    No evaluation item stays in the corpus.
+    No evaluation item stays in the corpus or in the pool; how many were taken out is logged.
     """
-    _check_template(recipe.template)
-    task = find_task(recipe.task, recipe.suite.options)
-    items = task.items(
-        counts={"search": recipe.suite.search, "confirm": recipe.suite.confirm, "sealed": recipe.suite.sealed},
-        seed=recipe.seed,
-    )
-    _check_items(items, axes=recipe.suite.axes)
+    with _blaming("template"):
+        _check_template(recipe.template)
+    with _blaming("base.model"):
+        model = _model_directory(recipe.base.model, base_dir=base_dir)
+    with _blaming("task"):
+        task = find_task(recipe.task, recipe.suite.options)
+    with _blaming("suite"):
+        items = _items(task, recipe)
+    with _blaming("suite.axes"):
+        _check_axes(items, axes=recipe.suite.axes)
+    with _blaming("gates.protected"):
+        _check_axes(items, axes=recipe.gates.protected)
     marks = {fingerprint(item.prompt) for item in items}
-    corpus = [example for example in task.corpus(recipe.corpus) if fingerprint(example.prompt) not in marks]
-    pool = task.pool(recipe.pool) if recipe.pool else []
-    if not corpus:
-        raise InvalidRecipe(f"the corpus of task {recipe.task!r} with options {recipe.corpus} has no example left")
+    with _blaming("corpus"):
+        corpus = _clean("corpus", task.corpus(recipe.corpus), marks=marks)
+        if not corpus:
+            raise InvalidRecipe(f"task {recipe.task!r} has no example left with the options {recipe.corpus}")
+    with _blaming("pool"):
+        pool = _clean("pool", task.pool(recipe.pool), marks=marks) if recipe.pool else []
     sealed = [item for item in items if item.split == "sealed"]
     document = {"algorithm": "sha256", "fingerprints": sorted(marks)}
+    with _blaming("base.model"), model as directory:
+        base = save_checkpoint(store, directory)
     return RunSpec(
         recipe=recipe,
-        base=_store_model(store, recipe.base.model, base_dir=base_dir),
+        base=base,
         corpus=put_rows(store, corpus, kind=Example),
         pool=put_rows(store, pool, kind=Example) if pool else None,
         items=put_rows(store, [item for item in items if item.split != "sealed"], kind=Item),
@@ -90,29 +113,53 @@ def _check_template(template: str) -> None:
         raise InvalidRecipe(f"template {template!r} does not contain {{prompt}}")
 
 
-def _check_items(items: list[Item], *, axes: list[str]) -> None:
+def _items(task: Task, recipe: Recipe) -> list[Item]:
+    suite = recipe.suite
+    counts = {"search": suite.search, "confirm": suite.confirm, "sealed": suite.sealed}
+    items = task.items(counts=counts, seed=recipe.seed)
     if not items:
         raise InvalidRecipe("the suite has no items")
-    ids = [item.item_id for item in items]
-    doubled = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+    doubled = sorted(name for name, n in Counter(item.item_id for item in items).items() if n > 1)
     if doubled:
         raise InvalidRecipe(f"the suite has {len(doubled)} item id(s) more than once, e.g. {doubled[0]!r}")
+    made = Counter(item.split for item in items)
+    short = {split: f"{made[split]} of {n}" for split, n in counts.items() if made[split] < n}  # type: ignore[index]
+    if short:
+        raise InvalidRecipe(f"task {recipe.task!r} made too few items: {short}; ask for fewer")
+    return items
+
+
+def _check_axes(items: list[Item], *, axes: list[str]) -> None:
     known = {axis for item in items for axis in item.axes}
     unknown = sorted(set(axes) - known)
     if unknown:
-        raise InvalidRecipe(
-            f"suite.axes names {', '.join(unknown)}; the items have {', '.join(sorted(known)) or 'none'}"
-        )
+        raise InvalidRecipe(f"unknown axis {', '.join(unknown)}; the items have {', '.join(sorted(known)) or 'none'}")
 
 
-def _store_model(store: ArtifactStore, model: str, *, base_dir: Path) -> Artifact:
+def _clean(name: str, examples: list[Example], *, marks: set[str]) -> list[Example]:
+    kept = [example for example in examples if fingerprint(example.prompt) not in marks]
+    log.info("evaluation items taken out", extra={"of": name, "removed": len(examples) - len(kept), "kept": len(kept)})
+    return kept
+
+
+def _model_directory(model: str, *, base_dir: Path) -> AbstractContextManager[Path]:
+    """The checked directory of a model."""
     kind, _, name = model.partition(":")
     if kind == "package" and name:
         packaged = files(PACKAGED_MODELS).joinpath(*name.split("/"))
-        if not packaged.is_dir():
-            raise InvalidRecipe(f"base.model is {model!r}; no model {name!r} ships with the package")
-        with as_file(packaged) as directory:
-            return save_checkpoint(store, directory)
+        if ".." in name.split("/") or not packaged.is_dir():
+            raise InvalidRecipe(f"{model!r}: no model {name!r} ships with the package")
+        return as_file(packaged)
     directory = (base_dir / model).resolve()
     check_directory(directory)
-    return save_checkpoint(store, directory)
+    return nullcontext(directory)
+
+
+@contextmanager
+def _blaming(field: str) -> Iterator[None]:
+    try:
+        yield
+    except FieldFault:
+        raise
+    except InvalidRecipe as error:
+        raise FieldFault(field, f"{field}: {error}") from error

@@ -1,0 +1,119 @@
+"""Wires the gateway from the environment and serves it until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from mendloop.bus.wiring import open_bus, open_store
+from mendloop.core.contracts import GATEWAY, all_topics
+from mendloop.core.telemetry import Telemetry, log_to_stderr
+from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.feed import Feed
+from mendloop.gateway.settings import GatewaySettings
+from mendloop.gateway.use_cases import Ports
+from mendloop.runs.log import RunLog
+
+log = logging.getLogger(__name__)
+STOP_GRACE_S = 5
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Server(uvicorn.Server):
+    """uvicorn that tells the feed to end, so that open streams end too instead of being waited for."""
+
+    def __init__(self, config: uvicorn.Config, *, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT."""
+        self._feed.ask_stop()
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    """Serve the gateway."""
+    settings = GatewaySettings.from_environment()
+    log_to_stderr(GATEWAY, level=settings.log_level)
+    telemetry = Telemetry(GATEWAY)
+    bus = open_bus(settings.bus, options=settings.bus_options)
+    history = open_bus(settings.bus, options=settings.bus_options)
+    bus.ensure_topics(all_topics())
+    store = open_store(settings.artifacts_uri)
+    submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
+    feed = Feed(RunLog(bus, store=store, keep_runs=settings.keep_runs), telemetry=telemetry)
+    app = build_app(
+        Ports(bus, feed, submission, store),
+        history=history,
+        telemetry=telemetry,
+        allowed_hosts=_allowed_hosts(settings),
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        max_streams=settings.max_streams,
+        keep_alive_s=settings.keep_alive_s,
+    )
+    listener = _listen(settings.host, settings.port)
+    port = listener.getsockname()[1]
+    _leave_port(settings.port_file, port)
+    _serve_metrics(settings, telemetry, port=port)
+    log.info("service starts", extra={"bus": settings.bus, "host": settings.host, "port": port})
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_GRACE_S
+    )
+    gc.freeze()  # what was imported is never garbage; collections look at less
+    try:
+        Server(config, feed=feed).run(sockets=[listener])
+    finally:
+        feed.stop()
+        history.close()
+        bus.close()
+        log.info("service stopped")
+
+
+def _allowed_hosts(settings: GatewaySettings) -> tuple[str, ...]:
+    if settings.allowed_hosts or settings.host not in ("127.0.0.1", "localhost", "::1"):
+        return tuple(settings.allowed_hosts)
+    return LOOPBACK
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise SystemExit(
+            f"cannot listen on {host}:{port}: {error.strerror}; set MENDLOOP_PORT (0: a free one)"
+        ) from None
+    listener.listen(1024)
+    return listener
+
+
+def _serve_metrics(settings: GatewaySettings, telemetry: Telemetry, *, port: int) -> None:
+    if settings.metrics_port == 0:
+        _leave_port(settings.metrics_port_file, port)
+        return
+    server = telemetry.serve(host=settings.metrics_host, port=settings.metrics_port)
+    _leave_port(settings.metrics_port_file, server.server_address[1])
+
+
+def _leave_port(path: Path | None, port: int) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(str(port))
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The gateway's web side (FastAPI) and its way to submission."""

@@ -1,0 +1,101 @@
+"""Server-sent events: a subscription as text/event-stream. Knows one event loop; everything else is pulled.
+
+Each stream has at most one chunk under way. One that takes none for STALL_S is given up; no other stream notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from anyio import CapacityLimiter, to_thread
+from fastapi.responses import StreamingResponse
+from starlette.types import Send
+
+from mendloop.gateway.domain.refusals import Busy
+from mendloop.gateway.feed import Entry, Feed
+from mendloop.gateway.subscription import Subscription
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "text/event-stream"
+CATCHING_UP_AT_ONCE = 4
+STALL_S = 60.0
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Streams:
+    """All streams of one event loop: wakes them together when the feed moves, and bounds how many there are."""
+
+    def __init__(self, feed: Feed, *, max_streams: int, keep_alive_s: float) -> None:
+        self._feed, self._max_streams, self._keep_alive_s = feed, max_streams, keep_alive_s
+        self._moved = asyncio.Event()
+        self._limiter = CapacityLimiter(CATCHING_UP_AT_ONCE)
+        self._leave: Callable[[], None] = lambda: None
+        self.open_count = 0
+
+    def start(self) -> None:
+        """Begin to listen to the feed; call it in the event loop."""
+        loop = asyncio.get_running_loop()
+        self._leave = self._feed.watch(lambda: loop.call_soon_threadsafe(self._move))
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._leave()
+
+    def response(self, subscription: Subscription) -> StreamingResponse:
+        """The stream of a subscription. Raises Busy where there are too many."""
+        if self.open_count >= self._max_streams:
+            raise Busy(f"{self.open_count} event streams are open, which is the most; try again later")
+        return _Stream(self._chunks(subscription), media_type=MEDIA_TYPE, headers=_HEADERS)
+
+    def _move(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def _chunks(self, subscription: Subscription) -> AsyncIterator[str]:
+        self.open_count += 1
+        try:
+            told = subscription.cursor
+            yield f"retry: 1000\nid: {told}\n\n"
+            while not self._feed.is_stopping:
+                moved = self._moved  # taken before the pull, so that no move between the two is missed
+                if subscription.reads_log:
+                    entries = await to_thread.run_sync(subscription.pull, limiter=self._limiter)
+                else:
+                    entries = subscription.pull()
+                if entries:
+                    told = entries[-1].cursor
+                    yield "".join(map(frame, entries))
+                elif not subscription.is_behind and not await self._wait(moved):
+                    # The place of a stream whose filter matches little moves too; an id without data is no event.
+                    place = "" if told == subscription.cursor else f"id: {subscription.cursor}\n"
+                    told = subscription.cursor
+                    yield f": keep-alive\n{place}\n"
+        finally:
+            self.open_count -= 1
+
+    async def _wait(self, moved: asyncio.Event) -> bool:
+        try:
+            async with asyncio.timeout(self._keep_alive_s):
+                await moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def frame(entry: Entry) -> str:
+    """One event as the standard (WHATWG HTML, server-sent events) writes it. Its data is one line."""
+    return f"id: {entry.cursor}\nevent: {entry.envelope.event_type}\ndata: {entry.data}\n\n"
+
+
+class _Stream(StreamingResponse):
+    async def stream_response(self, send: Send) -> None:
+        async def send_in_time(message: object) -> None:
+            async with asyncio.timeout(STALL_S):
+                await send(message)  # type: ignore[arg-type]
+
+        try:
+            await super().stream_response(send_in_time)
+        except TimeoutError:
+            log.warning("a stream took nothing and was given up", extra={"stall_s": STALL_S})

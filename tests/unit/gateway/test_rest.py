@@ -1,0 +1,297 @@
+"""REST over runs: the right status and a problem document for each kind of bad request, and one run per key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+from gateways import CountingTask, Parts, gateway, model_directory, recipe_document
+from run_events import data_run, finished, sent
+from waiting import wait_until
+
+from mendloop.core.contracts import all_topics
+from mendloop.runs.stream import decode_cursor
+from mendloop.submission import submit as submission
+from mendloop.v1 import loop_pb2
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    monkeypatch.setattr(submission, "find_task", lambda name, options: CountingTask())
+    model_directory(tmp_path)
+    return gateway(tmp_path, max_body_bytes=4096, allowed_hosts=["testserver"])
+
+
+@pytest.fixture
+def client(parts: Parts) -> Iterator[TestClient]:
+    with TestClient(parts.app, raise_server_exceptions=False) as client:
+        assert parts.feed.wait_current(timeout_s=10)
+        yield client
+
+
+def _publish(parts: Parts, *run_ids: str, events: int | None = None) -> None:
+    for run_id in run_ids:
+        parts.bus.publish(data_run(run_id)[:events])
+    wait_until(lambda: all(parts.feed.runs.view(run_id) for run_id in run_ids))
+
+
+def _published(parts: Parts, kind: str) -> list[Any]:
+    return [d.envelope for d in parts.bus.read(all_topics()) if d.envelope.event_type.endswith(kind)]
+
+
+def _is_problem(answer: Any, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["title"]
+    return document
+
+
+def test_recipe_as_json_starts_a_run_that_can_be_read_at_once(client: TestClient, parts: Parts) -> None:
+    answer = client.post("/v1/runs", json=recipe_document())
+    assert answer.status_code == 201, answer.text
+    run_id = answer.json()["run_id"]
+    assert answer.headers["location"] == f"/v1/runs/{run_id}"
+    document = client.get(f"/v1/runs/{run_id}").json()
+    assert (document["recipe"], document["state"]) == ("tiny", "requested")
+    assert document["recipe_facts"]["new_examples"] == 64
+    assert len(_published(parts, "LoopRequested")) == 1
+
+
+def test_recipe_as_yaml_starts_a_run(client: TestClient) -> None:
+    answer = client.post(
+        "/v1/runs", content=yaml.safe_dump(recipe_document()), headers={"content-type": "application/yaml"}
+    )
+    assert answer.status_code == 201, answer.text
+
+
+def test_same_key_gives_the_same_run(client: TestClient, parts: Parts) -> None:
+    first, second = (
+        client.post("/v1/runs", json=recipe_document(), headers={"Idempotency-Key": "k1"}) for _ in range(2)
+    )
+    other = client.post("/v1/runs", json=recipe_document(), headers={"Idempotency-Key": "k2"})
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json()["run_id"] == second.json()["run_id"] != other.json()["run_id"]
+    assert len(_published(parts, "LoopRequested")) == 2
+
+
+def test_key_is_known_after_a_restart(tmp_path: Path, client: TestClient, parts: Parts) -> None:
+    before = client.post("/v1/runs", json=recipe_document(), headers={"Idempotency-Key": "k1"})
+    restarted = gateway(tmp_path)
+    with TestClient(restarted.app) as again:
+        assert restarted.feed.wait_current(timeout_s=10)
+        after = again.post("/v1/runs", json=recipe_document(), headers={"Idempotency-Key": "k1"})
+    assert (after.status_code, after.json()["run_id"]) == (200, before.json()["run_id"])
+
+
+def test_key_of_another_recipe_is_refused(client: TestClient) -> None:
+    client.post("/v1/runs", json=recipe_document(), headers={"Idempotency-Key": "k1"})
+    answer = client.post("/v1/runs", json=recipe_document(seed=5), headers={"Idempotency-Key": "k1"})
+    assert "another recipe" in _is_problem(answer, 422)["detail"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/yaml"])
+def test_each_wrong_field_is_a_fault(client: TestClient, parts: Parts, kind: str) -> None:
+    document = recipe_document(rounds=0, colour="red")
+    document["suite"]["fdr"] = 7
+    answer = client.post("/v1/runs", content=json.dumps(document), headers={"content-type": kind})
+    faults = {fault["field"]: fault for fault in _is_problem(answer, 422)["faults"]}
+    assert set(faults) == {"rounds", "colour", "suite.fdr"}
+    assert faults["suite.fdr"]["value"] == "7"
+    assert _published(parts, "LoopRequested") == []
+
+
+def test_recipe_that_cannot_run_names_its_field(client: TestClient, parts: Parts) -> None:
+    answer = client.post("/v1/runs", json=recipe_document(corpus={"source": "missing"}))
+    assert _is_problem(answer, 422)["faults"][0]["field"] == "corpus"
+    assert _published(parts, "LoopRequested") == []
+
+
+@pytest.mark.parametrize("model", ["/etc", "../elsewhere"])
+def test_model_outside_the_models_folder_is_refused(client: TestClient, model: str) -> None:
+    answer = client.post("/v1/runs", json=recipe_document(base={"model": model}))
+    assert "models_dir" in _is_problem(answer, 422)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[1]", "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b"[" * 4000, "application/json", 400),
+        (b"a: [", "application/yaml", 400),
+        (b"just words", "application/yaml", 400),
+        (b"a: &x [1]\nb: *x", "application/yaml", 400),
+        (b"[" * 4000, "application/yaml", 400),
+        (b"name=tiny", "application/x-www-form-urlencoded", 415),
+        (b" " * 4097, "application/json", 413),
+    ],
+)
+def test_body_that_cannot_be_read_is_refused(client: TestClient, body: bytes, kind: str, status: int) -> None:
+    _is_problem(client.post("/v1/runs", content=body, headers={"content-type": kind}), status)
+
+
+def test_body_without_a_declared_length_is_limited_too(client: TestClient) -> None:
+    answer = client.post("/v1/runs", content=iter([b" " * 3000] * 2), headers={"content-type": "application/json"})
+    _is_problem(answer, 413)
+
+
+def test_foreign_host_is_refused_and_probes_are_not(client: TestClient) -> None:
+    _is_problem(client.get("/v1/runs", headers={"host": "evil.example"}), 421)
+    assert client.get("/healthz", headers={"host": "10.0.0.7:8080"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/runs/none", "/v1/runs/none/events", "/v1/nothing"])
+def test_unknown_place_is_a_problem(client: TestClient, path: str) -> None:
+    _is_problem(client.get(path), 404)
+
+
+def test_wrong_method_is_a_problem(client: TestClient) -> None:
+    _is_problem(client.delete("/v1/runs"), 405)
+
+
+def test_pages_hold_every_run_once_newest_first(client: TestClient, parts: Parts) -> None:
+    names = [f"r{n}" for n in range(7)]
+    _publish(parts, *names)
+    seen, cursor = [], ""
+    while True:
+        page = client.get("/v1/runs", params={"limit": 3, "cursor": cursor}).json()
+        seen += [run["run_id"] for run in page["runs"]]
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    assert seen == sorted(names, reverse=True)
+
+
+def test_runs_can_be_chosen_by_state(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1")
+    _publish(parts, "r2", events=2)
+    wait_until(lambda: client.get("/v1/runs/r1").json()["state"] == "finished")
+    page = client.get("/v1/runs", params={"state": "evaluating"}).json()
+    assert [run["run_id"] for run in page["runs"]] == ["r2"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "state=asleep"])
+def test_wrong_query_is_a_fault(client: TestClient, query: str) -> None:
+    assert _is_problem(client.get(f"/v1/runs?{query}"), 422)["faults"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/runs?cursor=%21", "/v1/runs?cursor=e30", "/v1/events?type=Nonsense", "/v1/events?cause=bad-luck"]
+)
+def test_wrong_cursor_or_filter_is_malformed(client: TestClient, path: str) -> None:
+    _is_problem(client.get(path), 400)
+
+
+def test_wrong_last_event_id_is_malformed(client: TestClient) -> None:
+    _is_problem(client.get("/v1/events", headers={"Last-Event-ID": "rubbish"}), 400)
+
+
+def test_cancel_is_one_event_however_often_it_is_asked(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1", events=3)
+    for _ in range(2):
+        answer = client.post("/v1/runs/r1/cancel", json={"reason": "enough", "by": "ada"})
+        assert answer.status_code == 202, answer.text
+        wait_until(lambda: client.get("/v1/runs/r1").json()["state"] == "cancelling")
+    [envelope] = _published(parts, "LoopCancelled")
+    message = loop_pb2.LoopCancelled.FromString(envelope.value)
+    assert (message.reason, message.cancelled_by) == ("enough", "ada")
+
+
+def test_cancel_needs_no_body(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1", events=3)
+    assert client.post("/v1/runs/r1/cancel").status_code == 202
+
+
+def test_finished_run_cannot_be_cancelled(client: TestClient, parts: Parts) -> None:
+    parts.bus.publish([*data_run("r1")[:2], sent(finished("r1"), second=30)])
+    wait_until(lambda: (view := parts.feed.runs.view("r1")) and view.finish)
+    assert "is over: promoted" in _is_problem(client.post("/v1/runs/r1/cancel", json={}), 409)["detail"]
+
+
+def test_approval_carries_who_and_why(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1", events=10)
+    wait_until(lambda: client.get("/v1/runs/r1").json()["state"] == "waiting-approval")
+    body = {"plan_id": "p1", "approved": False, "reason": "too dear", "by": "bo"}
+    assert client.post("/v1/runs/r1/approval", json=body).status_code == 202
+    [envelope] = _published(parts, "ApprovalGiven")
+    message = loop_pb2.ApprovalGiven.FromString(envelope.value)
+    assert (message.position.round, message.approved, message.approved_by, message.reason) == (
+        1,
+        False,
+        "bo",
+        "too dear",
+    )
+    wait_until(lambda: client.get("/v1/runs/r1").json()["rounds"][-1]["approval"]["answer"])
+    assert client.post("/v1/runs/r1/approval", json=body).status_code == 202
+    changed = client.post("/v1/runs/r1/approval", json={**body, "approved": True})
+    assert "refused by bo already" in _is_problem(changed, 409)["detail"]
+    assert len(_published(parts, "ApprovalGiven")) == 1
+
+
+def test_approval_of_a_plan_that_does_not_wait_is_a_conflict(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1", events=3)
+    answer = client.post("/v1/runs/r1/approval", json={"plan_id": "p9", "approved": True})
+    assert "does not wait for plan 'p9'" in _is_problem(answer, 409)["detail"]
+
+
+@pytest.mark.parametrize("body", [{}, {"plan_id": "p1"}, {"plan_id": "p1", "approved": "yes"}, {"x": 1}])
+def test_approval_without_its_fields_is_a_fault(client: TestClient, parts: Parts, body: dict[str, Any]) -> None:
+    _publish(parts, "r1", events=10)
+    assert _is_problem(client.post("/v1/runs/r1/approval", json=body), 422)["faults"]
+    assert _published(parts, "ApprovalGiven") == []
+
+
+def test_events_of_a_run_come_in_pages_from_its_first(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1", "r2")
+    seen, cursor = [], ""
+    while True:
+        page = client.get("/v1/runs/r1/events", params={"limit": 7, "cursor": cursor}).json()
+        seen += [event["headers"]["ce_id"] for event in page["events"]]
+        cursor = page["next_cursor"]
+        if page["is_end"]:
+            break
+    assert seen == [f"r1/{n}" for n in range(19)]
+    assert decode_cursor(cursor)
+
+
+def test_event_shows_zeros_and_its_headers(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1")
+    events = client.get("/v1/runs/r1/events").json()["events"]
+    failed = next(event for event in events if event["type"] == "mendloop.v1.EvalFailed")
+    assert failed["message"]["accuracy"]["correct"] == 0
+    assert failed["message"]["slice"]["conditions"] == [{"axis": "verb", "value": "jump"}]
+    assert failed["headers"]["ce_source"] == "/mendloop/test"
+
+
+def test_health_readiness_and_metrics_are_served(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1")
+    assert client.get("/healthz").text == "ok\n"
+    assert client.get("/readyz").status_code == 200
+    wait_until(lambda: 'type="mendloop.v1.LoopFinished"' in client.get("/metrics").text)
+    assert 'mendloop_up{service="gateway"} 1.0' in client.get("/metrics").text
+
+
+def test_description_names_the_recipe_and_every_route(client: TestClient) -> None:
+    description = client.get("/openapi.json").json()
+    assert {"/v1/runs", "/v1/runs/{run_id}", "/v1/runs/{run_id}/approval", "/v1/events"} <= set(description["paths"])
+    schemas = description["components"]["schemas"]
+    used = set(json.dumps(description).split('"#/components/schemas/')[1:])
+    assert {text.split('"')[0] for text in used} <= set(schemas)
+    assert schemas["Recipe"]["properties"]["suite"]["$ref"] == "#/components/schemas/SuiteSettings"
+
+
+def test_unexpected_error_leaks_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("secret of the database")
+
+    monkeypatch.setattr(submission, "find_task", broken)
+    document = _is_problem(client.post("/v1/runs", json=recipe_document()), 500)
+    assert "secret" not in json.dumps(document)

@@ -1,0 +1,130 @@
+"""A recipe that cannot run is refused with its field before anything starts; evaluation items never enter training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateways import CountingTask, model_directory, recipe_document
+
+from mendloop.artifacts.store import ArtifactStore
+from mendloop.artifacts.tables import get_rows
+from mendloop.bus.local import LocalBus
+from mendloop.core.contracts import all_topics
+from mendloop.core.errors import InvalidRecipe
+from mendloop.core.recipe import Recipe, parse_recipe
+from mendloop.core.records import Example, Item
+from mendloop.core.run_spec import RunSpec
+from mendloop.submission import submit as submission
+from mendloop.submission.schema import recipe_schema
+from mendloop.submission.submit import FieldFault, resolve, submit
+
+
+@pytest.fixture(autouse=True)
+def _task(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_task = submission.find_task
+    monkeypatch.setattr(
+        submission,
+        "find_task",
+        lambda name, options: CountingTask() if name == "counting" else find_task(name, options),
+    )
+
+
+def _resolve(folder: Path, **changes: Any) -> RunSpec:
+    recipe = Recipe.model_validate(recipe_document(**changes))
+    return resolve(
+        recipe, store=ArtifactStore(folder / "store"), sealed_store=ArtifactStore(folder / "sealed"), base_dir=folder
+    )
+
+
+def test_evaluation_items_leave_corpus_and_pool(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    spec = _resolve(tmp_path, pool={"take": "all"})
+    store = ArtifactStore(tmp_path / "store")
+    assert [e.prompt for e in get_rows(store, spec.corpus, kind=Example)] == [f"number {n}" for n in range(10)]
+    assert spec.pool is not None
+    assert [e.prompt for e in get_rows(store, spec.pool, kind=Example)] == ["spare"]
+
+
+def test_sealed_items_lie_in_their_own_store_only(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    spec = _resolve(tmp_path)
+    assert spec.sealed_items is not None
+    sealed = get_rows(ArtifactStore(tmp_path / "sealed"), spec.sealed_items, kind=Item)
+    open_items = get_rows(ArtifactStore(tmp_path / "store"), spec.items, kind=Item)
+    assert {item.split for item in sealed} == {"sealed"}
+    assert {item.split for item in open_items} == {"search", "confirm"}
+    assert ArtifactStore(tmp_path / "store").find(spec.sealed_items.sha256) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"corpus": {"source": "missing"}}, "corpus", "missing.jsonl does not exist"),
+        ({"base": {"model": "nowhere"}}, "base.model", "nowhere does not exist"),
+        ({"base": {"model": "empty"}}, "base.model", "has no weights"),
+        ({"base": {"model": "package:../../secret"}}, "base.model", "ships with the package"),
+        ({"task": "unheard-of"}, "task", "unknown task 'unheard-of'"),
+        ({"template": "no placeholder"}, "template", "does not contain {prompt}"),
+        ({"template": "{prompt} {answer}"}, "template", "cannot be filled"),
+        ({"suite": {"axes": ["colour"]}}, "suite.axes", "unknown axis colour; the items have verb"),
+        ({"gates": {"protected": ["colour"]}}, "gates.protected", "unknown axis colour"),
+        ({"suite": {"axes": ["verb"], "search": 701}}, "suite", "'search': '700 of 701'"),
+    ],
+)
+def test_recipe_that_cannot_run_names_its_field(
+    tmp_path: Path, changes: dict[str, Any], field: str, message: str
+) -> None:
+    model_directory(tmp_path)
+    model_directory(tmp_path, name="empty", weights=b"")
+    with pytest.raises(FieldFault) as caught:
+        _resolve(tmp_path, **changes)
+    assert caught.value.field == field
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{field}: ")
+
+
+def test_unknown_field_is_refused_with_its_line() -> None:
+    text = "name: tiny\ntask: scan\nbase:\n  model: m\n  modle: n\nsuite:\n  axes: [verb]\n"
+    with pytest.raises(InvalidRecipe, match=r"r\.yaml:5: base\.modle: .*remove it or correct its name"):
+        parse_recipe(text, source="r.yaml")
+
+
+def test_refused_recipe_publishes_nothing(tmp_path: Path) -> None:
+    bus = LocalBus(tmp_path / "bus.db")
+    bus.ensure_topics(all_topics())
+    with pytest.raises(InvalidRecipe):
+        submit(
+            Recipe.model_validate(recipe_document(base={"model": "nowhere"})),
+            bus=bus,
+            store=ArtifactStore(tmp_path / "store"),
+            sealed_store=ArtifactStore(tmp_path / "sealed"),
+            base_dir=tmp_path,
+        )
+    assert bus.read(all_topics()) == []
+
+
+def test_same_run_asked_for_twice_is_one_event_id(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    bus = LocalBus(tmp_path / "bus.db")
+    for _ in range(2):
+        submit(
+            Recipe.model_validate(recipe_document()),
+            bus=bus,
+            store=ArtifactStore(tmp_path / "store"),
+            sealed_store=ArtifactStore(tmp_path / "sealed"),
+            base_dir=tmp_path,
+            run_id="r1",
+        )
+    deliveries = bus.read(all_topics())
+    assert len(deliveries) == 2
+    assert len({delivery.envelope.event_id for delivery in deliveries}) == 1
+    assert len({delivery.envelope.value for delivery in deliveries}) == 1
+
+
+def test_schema_describes_every_section() -> None:
+    schema = recipe_schema()
+    assert schema["additionalProperties"] is False
+    assert {"TrainSettings", "SuiteSettings", "GateSettings"} <= set(schema["$defs"])
+    assert schema["$defs"]["SuiteSettings"]["properties"]["weak_below"]["description"]
