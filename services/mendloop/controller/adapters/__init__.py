@@ -1,0 +1,1 @@
+"""How the controller keeps its state and reads outcomes."""

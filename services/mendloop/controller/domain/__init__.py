@@ -1,0 +1,1 @@
+"""How the controller decides: pure values in, values out."""

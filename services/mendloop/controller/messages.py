@@ -1,0 +1,186 @@
+"""Records as messages: what the controller publishes, with ids that do not depend on which event came last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mendloop.bus.runtime import Emit
+from mendloop.controller.domain.budget import TRAIN_TOKENS, Shortage
+from mendloop.controller.domain.planning import Draft, in_words
+from mendloop.controller.domain.records import (
+    Evaluation,
+    GateAnswer,
+    Kind,
+    Outcome,
+    Plan,
+    PlanState,
+    Round,
+    RunState,
+)
+from mendloop.controller.facts import raw
+from mendloop.core.events import stable_hash
+from mendloop.core.fixes import Fix
+from mendloop.core.wire import fix_messages, slice_message
+from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2
+
+_PLANNED = {
+    Kind.DATA: diagnosis_pb2.INTERVENTION_KIND_DATA,
+    Kind.TRAINING_FIX: diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX,
+    Kind.EVALUATION_FIX: diagnosis_pb2.INTERVENTION_KIND_EVALUATION_FIX,
+}
+
+
+def completed(evaluation: Evaluation) -> evaluation_pb2.EvalCompleted:
+    """The event of an evaluation, as it arrived."""
+    return evaluation_pb2.EvalCompleted.FromString(evaluation.event)
+
+
+def planned(
+    state: RunState,
+    draft: Draft,
+    *,
+    fixes: Sequence[tuple[str, str]],
+    checkpoint: common_pb2.ArtifactRef,
+    run_spec: common_pb2.ArtifactRef,
+    training_report: common_pb2.ArtifactRef,
+) -> intervention_pb2.InterventionPlanned:
+    """The message of a plan; its id is a hash of run, round and content."""
+    message = intervention_pb2.InterventionPlanned(
+        position=common_pb2.RunPosition(run_id=state.run_id, round=draft.round),
+        kind=_PLANNED[draft.kind],
+        items=[
+            intervention_pb2.PlanItem(
+                slice=slice_message(share.verdict.conditions),
+                example_count=share.example_count,
+                cause=diagnosis_pb2.Cause.Value(f"CAUSE_{share.verdict.cause.upper()}"),
+            )
+            for share in draft.shares
+        ],
+        fixes=fix_messages([Fix(setting, value) for setting, value in fixes]),
+        checkpoint=checkpoint,
+        run_spec=run_spec,
+        training_report=training_report,
+        train_token_limit=int(draft.requests.get(TRAIN_TOKENS, 0)),
+        replay_share=draft.replay_share,
+        diagnosis_wanted=not draft.is_last,
+        rationale=draft.rationale,
+    )
+    message.plan_id = stable_hash("plan", state.run_id, str(draft.round), raw(message))[:32]
+    return message
+
+
+def emit_plan(state: RunState, plan: Plan) -> Emit:
+    """The plan itself, or the question whether it may be carried out."""
+    message = intervention_pb2.InterventionPlanned.FromString(plan.event)
+    identity = f"{state.run_id}/{plan.plan_id}"
+    if plan.state is not PlanState.WAITING:
+        return Emit(message, state.run_id, identity, state.run_id)
+    question = loop_pb2.ApprovalRequested(
+        position=message.position, plan_id=plan.plan_id, summary=f"{message.rationale}; {_price(state, plan)}"
+    )
+    return Emit(question, state.run_id, identity, state.run_id)
+
+
+def emit_decision(
+    state: RunState,
+    decided: Round,
+    *,
+    candidate: common_pb2.ArtifactRef,
+    baseline: common_pb2.ArtifactRef,
+    answers: Sequence[GateAnswer],
+) -> Emit:
+    """CheckpointPromoted or CheckpointRejected."""
+    position = common_pb2.RunPosition(run_id=state.run_id, round=decided.round, arm=decided.arm)
+    gates = [_gate_result(answer) for answer in answers]
+    identity = f"{state.run_id}/{decided.round}/{decided.arm}/{decided.plan_id}"
+    message: checkpoint_pb2.CheckpointPromoted | checkpoint_pb2.CheckpointRejected
+    if decided.decision == PlanState.PROMOTED:
+        message = checkpoint_pb2.CheckpointPromoted(
+            position=position, checkpoint=candidate, replaced=baseline, gates=gates
+        )
+    else:
+        message = checkpoint_pb2.CheckpointRejected(
+            position=position, checkpoint=candidate, rolled_back_to=baseline, gates=gates, reason=decided.reason
+        )
+    return Emit(message, state.run_id, identity, state.run_id)
+
+
+def emit_shortage(state: RunState, missing: Shortage, *, number: int) -> Emit:
+    """BudgetExceeded."""
+    message = loop_pb2.BudgetExceeded(
+        position=common_pb2.RunPosition(run_id=state.run_id, round=number),
+        resource=missing.resource,
+        limit=missing.limit,
+        used=missing.used,
+        requested=missing.requested,
+    )
+    return Emit(message, state.run_id, f"{state.run_id}/{number}/{missing.resource}", state.run_id)
+
+
+def emit_finish(state: RunState, *, outcome: Outcome, checkpoint: common_pb2.ArtifactRef, reason: str) -> Emit:
+    """LoopFinished: exactly one per run, for its id is the run's."""
+    cost = state.cost()
+    message = loop_pb2.LoopFinished(
+        position=common_pb2.RunPosition(run_id=state.run_id, round=state.plan.round if state.plan else 0),
+        outcome=loop_pb2.LoopOutcome.Value(f"LOOP_OUTCOME_{outcome.upper()}"),
+        checkpoint=checkpoint,
+        summary=summary(state, reason),
+        metering=common_pb2.Metering(**cost._asdict()),
+    )
+    return Emit(message, state.run_id, state.run_id, state.run_id)
+
+
+def summary(state: RunState, reason: str) -> str:
+    """One sentence on what the rounds brought, what they spent, and why the run ends."""
+    parts = [f"round {decided.round} {decided.decision}: {decided.reason}" for decided in _ordered(state.rounds)]
+    used = [
+        _spending(state, resource) for resource in sorted({row.resource for row in state.reservations} - {"wall_s"})
+    ]
+    return "; ".join(part for part in (*parts, reason, *used) if part)
+
+
+def why(answers: Sequence[GateAnswer]) -> str:
+    """What the gates say: the failed ones with their figures, or the targets' gain where all passed."""
+    failed = [answer for answer in answers if not answer.passed]
+    if failed:
+        return "failed " + ", ".join(f"{a.gate} on {_figures(a)} (needed: {a.requirement})" for a in failed)
+    return ", ".join(_figures(answer) for answer in answers if answer.gate == "target_improves")
+
+
+def _figures(answer: GateAnswer) -> str:
+    if not answer.n:
+        return in_words(answer.conditions)
+    return (
+        f"{in_words(answer.conditions)} {answer.before:.1%} → {answer.after:.1%}"
+        f" (n = {answer.n}, p = {answer.p_value:.2g})"
+    )
+
+
+def _gate_result(answer: GateAnswer) -> checkpoint_pb2.GateResult:
+    return checkpoint_pb2.GateResult(
+        gate=answer.gate,
+        slice=slice_message(answer.conditions),
+        passed=answer.passed,
+        n=answer.n,
+        before=answer.before,
+        after=answer.after,
+        low=answer.low,
+        high=answer.high,
+        p_value=answer.p_value,
+        requirement=answer.requirement,
+    )
+
+
+def _ordered(rounds: Sequence[Round]) -> list[Round]:
+    return sorted(rounds, key=lambda decided: (decided.round, decided.arm))
+
+
+def _price(state: RunState, plan: Plan) -> str:
+    rows = sorted((row.resource, row.amount) for row in state.reservations if row.plan_id == plan.plan_id)
+    return "holds " + ", ".join(f"{amount:g} {resource}" for resource, amount in rows)
+
+
+def _spending(state: RunState, resource: str) -> str:
+    used = sum(row.used for row in state.reservations if row.resource == resource)
+    held = sum(row.amount for row in state.reservations if row.resource == resource)
+    return f"{resource} used {used:,.0f} of {held:,.0f} reserved"

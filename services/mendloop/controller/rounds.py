@@ -1,0 +1,254 @@
+"""Carries a run on from step to step until it has to wait, and builds what it publishes on the way.
+
+Knows messages and artifacts; `domain.steps` knows which step is next, the caller keeps the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from mendloop.artifacts.lineage import Node, record
+from mendloop.artifacts.store import ArtifactStore
+from mendloop.bus.runtime import Emit
+from mendloop.controller import messages
+from mendloop.controller.domain import budget
+from mendloop.controller.domain.judgement import judge_candidate, judge_remeasured, passed
+from mendloop.controller.domain.pairs import pair
+from mendloop.controller.domain.planning import draft, in_words
+from mendloop.controller.domain.records import (
+    CheckpointKind,
+    Gate,
+    GateAnswer,
+    Kind,
+    Outcome,
+    Plan,
+    PlanState,
+    Round,
+    RunState,
+)
+from mendloop.controller.domain.steps import Finish, Intervene, Judge, Publish, ended, next_step
+from mendloop.controller.facts import raw, sealed_of
+from mendloop.controller.ports import Outcomes
+from mendloop.core.errors import Permanent
+from mendloop.core.fixes import Fix, repaired_training
+from mendloop.core.recipe import Recipe, TrainSettings
+from mendloop.core.run_spec import RunSpec
+from mendloop.core.telemetry import Telemetry
+from mendloop.core.training import TrainingReport
+from mendloop.core.wire import artifact_of, artifact_ref
+from mendloop.v1 import common_pb2, loop_pb2
+
+
+@dataclass(slots=True)
+class Effects:
+    """What is counted once the transaction stands."""
+
+    answers: list[GateAnswer] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget the effects of a transaction that did not stand."""
+        self.answers.clear()
+        self.outcomes.clear()
+
+    def count(self, telemetry: Telemetry) -> None:
+        """Add to the metrics."""
+        for answer in self.answers:
+            telemetry.add("mendloop_gates", gate=answer.gate, result="passed" if answer.passed else "failed")
+        for outcome in self.outcomes:
+            telemetry.add("mendloop_runs_finished", outcome=outcome.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What the steps of one event share."""
+
+    outcomes: Outcomes
+    store: ArtifactStore
+    now: float
+    effects: Effects
+
+
+def carry_on(
+    state: RunState, *, outcomes: Outcomes, store: ArtifactStore, now: float, effects: Effects
+) -> tuple[RunState, Sequence[Emit]]:
+    """Take steps until the run has to wait or has ended. Raises Permanent where an artifact that it needs is broken."""
+    world = _World(outcomes, store, now, effects)
+    emits: list[Emit] = []
+    while state.is_open:
+        if state.run.ending:
+            state, out = _finish(state, Finish(Outcome(state.run.ending), state.run.ending_reason), world)
+            return state, [*emits, *out]
+        recipe = RunSpec.load(store, artifact_of(_run_spec(state))).recipe
+        step = next_step(state, recipe=recipe)
+        if step is None:
+            break
+        if isinstance(step, Intervene):
+            state, out = _intervene(state, step, recipe, world)
+        elif isinstance(step, Publish):
+            state, out = _publish(state, step.plan)
+        elif isinstance(step, Judge):
+            state, out = _judge(state, step, recipe, world)
+        else:
+            state, out = _finish(state, step, world)
+        emits += out
+    return state, emits
+
+
+def _intervene(state: RunState, step: Intervene, recipe: Recipe, world: _World) -> tuple[RunState, list[Emit]]:
+    """Reserve the budget, then publish the plan or ask a person; a budget that does not cover it ends the run."""
+    choice = step.choice
+    trained = messages.completed(state.trained) if state.trained else None
+    report_ref = trained.checkpoint_ready.training_report if trained else common_pb2.ArtifactRef()
+    training, work_s = recipe.fix, step.baseline.cost.wall_s
+    if choice.kind is Kind.TRAINING_FIX:
+        report = TrainingReport.load(world.store, artifact_of(report_ref))
+        training, work_s = _repaired(report, choice.fixes), work_s + report.wall_s
+    planned = draft(state, step, recipe=recipe, training=training, work_s=work_s, now=world.now)
+    if isinstance(planned, budget.Shortage):
+        number = (state.plan.round if state.plan else 0) + 1
+        state, out = _finish(state, Finish(ended(state, Outcome.BUDGET_EXCEEDED), f"no budget for {planned}"), world)
+        return state, [messages.emit_shortage(state, planned, number=number), *out]
+    message = messages.planned(
+        state,
+        planned,
+        fixes=choice.fixes,
+        checkpoint=messages.completed(step.baseline).checkpoint_ready.checkpoint,
+        run_spec=_run_spec(state),
+        training_report=report_ref,
+    )
+    plan = Plan(
+        round=planned.round,
+        arm="",
+        plan_id=message.plan_id,
+        kind=choice.kind,
+        state=PlanState.WAITING if recipe.approval else PlanState.PUBLISHED,
+        targets=planned.targets,
+        baseline_round=step.baseline.round,
+        replay_share=planned.replay_share,
+        event=raw(message),
+    )
+    rows = budget.reserve(plan.plan_id, planned.requests)
+    state = replace(state.with_plan(plan), reservations=(*state.reservations, *rows))
+    _record_plan(state, plan, step, rationale=planned.rationale, store=world.store)
+    return state, [messages.emit_plan(state, plan)]
+
+
+def _repaired(report: TrainingReport, fixes: Sequence[tuple[str, str]]) -> TrainSettings:
+    return repaired_training(report.job.settings, [Fix(setting, value) for setting, value in fixes])
+
+
+def _publish(state: RunState, plan: Plan) -> tuple[RunState, list[Emit]]:
+    plan = replace(plan, state=PlanState.PUBLISHED)
+    state = state.with_plan(plan)
+    return state, [messages.emit_plan(state, plan)]
+
+
+def _judge(state: RunState, step: Judge, recipe: Recipe, world: _World) -> tuple[RunState, list[Emit]]:
+    """Settle the budget, ask every gate, decide."""
+    before, after = messages.completed(step.baseline), messages.completed(step.measured)
+    pairs = pair(
+        world.outcomes.results(artifact_of(before.outcomes)), world.outcomes.results(artifact_of(after.outcomes))
+    )
+    is_candidate = step.measured.kind is CheckpointKind.CANDIDATE
+    if is_candidate:
+        answers = judge_candidate(pairs, targets=step.plan.targets, sealed=sealed_of(after), recipe=recipe)
+    else:
+        answers = judge_remeasured(pairs, targets=step.plan.targets, recipe=recipe)
+    verdict = PlanState.REJECTED
+    if passed(answers):
+        verdict = PlanState.PROMOTED if is_candidate else PlanState.HELPED
+    decided = Round(
+        round=step.plan.round,
+        arm=step.plan.arm,
+        plan_id=step.plan.plan_id,
+        baseline=step.baseline.checkpoint,
+        candidate=step.measured.checkpoint,
+        decision=verdict.value,
+        reason=messages.why(answers),
+        decided_at=world.now,
+    )
+    gates = tuple(Gate(decided.round, decided.arm, place, answer) for place, answer in enumerate(answers))
+    state = _settled(state, step.plan).with_plan(replace(step.plan, state=verdict))
+    state = replace(state, rounds=(*state.rounds, decided), gates=(*state.gates, *gates))
+    world.effects.answers += answers
+    _record_gate(state, decided, answers, step, store=world.store)
+    if not is_candidate:
+        return state, []
+    ready = (after.checkpoint_ready.checkpoint, before.checkpoint_ready.checkpoint)
+    return state, [messages.emit_decision(state, decided, candidate=ready[0], baseline=ready[1], answers=answers)]
+
+
+def _finish(state: RunState, step: Finish, world: _World) -> tuple[RunState, list[Emit]]:
+    """Release what the run still holds and say how it ended."""
+    plan = state.plan
+    if plan is not None:
+        state = _settled(state, plan)
+    if plan is not None and plan.state is PlanState.WAITING:
+        state = state.with_plan(replace(plan, state=PlanState.REFUSED))
+    emit = messages.emit_finish(
+        state, outcome=step.outcome, checkpoint=_standing_checkpoint(state, world.store), reason=step.reason
+    )
+    run = replace(
+        state.run,
+        outcome=step.outcome.value,
+        summary=messages.summary(state, step.reason),
+        finished_at=world.now,
+    )
+    world.effects.outcomes.append(step.outcome)
+    return replace(state, run=run), [emit]
+
+
+def _settled(state: RunState, plan: Plan) -> RunState:
+    """What the plan's work was metered at takes the place of what it held."""
+    training, batch, measured = state.training(plan), state.batch(plan.plan_id), state.evaluation(plan.round)
+    metered = {
+        budget.TRAIN_TOKENS: float(training.cost.token_count) if training else 0.0,
+        budget.NEW_EXAMPLES: float(batch.example_count) if batch else 0.0,
+        budget.WALL_S: sum(part.cost.wall_s for part in (training, batch, measured) if part),
+    }
+    return replace(state, reservations=budget.settle(state.reservations, plan.plan_id, metered=metered))
+
+
+def _run_spec(state: RunState) -> common_pb2.ArtifactRef:
+    """The specification of the checkpoint that stands: a repaired evaluation brought its own."""
+    if state.standing is not None:
+        spec = messages.completed(state.standing).checkpoint_ready.run_spec
+        if spec.sha256:
+            return spec
+    return loop_pb2.LoopRequested.FromString(state.run.request).run_spec
+
+
+def _standing_checkpoint(state: RunState, store: ArtifactStore) -> common_pb2.ArtifactRef:
+    """Empty where the run failed before its specification could be read."""
+    if state.standing is not None:
+        return messages.completed(state.standing).checkpoint_ready.checkpoint
+    try:
+        return artifact_ref(RunSpec.load(store, artifact_of(_run_spec(state))).base)
+    except (Permanent, ValueError):
+        return common_pb2.ArtifactRef()
+
+
+def _record_plan(state: RunState, plan: Plan, step: Intervene, *, rationale: str, store: ArtifactStore) -> None:
+    inputs = tuple(f"diagnosis:{v.evaluation_id}/{v.slice_id}" for v in step.choice.verdicts)
+    facts = {
+        "kind": plan.kind.value,
+        "targets": [in_words(target) for target in plan.targets],
+        "rationale": rationale,
+        "replay_share": plan.replay_share,
+        "round": plan.round,
+    }
+    record(store, Node(f"plan:{plan.plan_id}", state.run_id, inputs, facts))
+
+
+def _record_gate(
+    state: RunState, decided: Round, answers: Sequence[GateAnswer], step: Judge, *, store: ArtifactStore
+) -> None:
+    """A remeasured checkpoint may have a gate node of its own already, so its node is named by the plan too."""
+    is_candidate = step.measured.kind is CheckpointKind.CANDIDATE
+    name = f"gate:{decided.candidate}" + ("" if is_candidate else f"/{decided.plan_id}")
+    inputs = (f"checkpoint:{decided.candidate}", f"evaluation:{step.measured.evaluation_id}")
+    rows = [{**asdict(answer), "conditions": in_words(answer.conditions)} for answer in answers]
+    facts = {"decision": decided.decision, "reason": decided.reason, "gates": rows, "round": decided.round}
+    record(store, Node(name, state.run_id, inputs, facts))
