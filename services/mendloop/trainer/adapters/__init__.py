@@ -1,0 +1,1 @@
+"""How a training is done: Hugging Face Trainer, resume points on disk."""
