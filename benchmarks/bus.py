@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import secrets
 import statistics
 import subprocess
@@ -157,6 +158,7 @@ def _latency(bus: Bus, topic: str, *, count: int) -> list[float]:
     consumer = bus.consumer(f"{GROUP}.{secrets.token_hex(4)}", [topic], member=f"m{secrets.token_hex(4)}")
     took: list[float] = []
     sent: list[float] = []
+    rng = random.Random(0)
     is_ready, done = threading.Event(), threading.Event()
 
     def publish() -> None:
@@ -165,7 +167,7 @@ def _latency(bus: Bus, topic: str, *, count: int) -> list[float]:
             is_ready.clear()
             if done.is_set():
                 return
-            time.sleep(0.01)  # the consumer waits by then, as it does in a service
+            time.sleep(rng.uniform(0.01, 0.06))  # the consumer waits by then, and not in step with us
             sent.append(time.perf_counter())
             bus.publish([event])
 

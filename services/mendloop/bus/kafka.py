@@ -11,13 +11,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 from kafka import TopicPartition
+from kafka import errors as kafka_errors
 
 from mendloop.bus.base import Cursor, Delivery
 from mendloop.bus.kafka_client import Clients, repeated, translated
 from mendloop.bus.kafka_consumer import KafkaMember
 from mendloop.bus.kafka_log import LogReader
 from mendloop.bus.kafka_transactions import Transactions
-from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope, stable_hash
 
 EXACT_LAG_LIMIT = 10_000
@@ -50,13 +50,12 @@ class KafkaBus:
                 "num_partitions": self._clients.partition_count,
                 "replication_factor": self._clients.replication_factor,
             }
-            # Another process may be first: errors are looked at below, by what is missing in the end.
-            admin.create_topics(dict.fromkeys(missing, shape), raise_errors=False)
-            absent = sorted(set(missing) - set(admin.list_topics()))
-            if absent:
-                raise Retryable(
-                    f"Kafka at {self._place} did not create {', '.join(absent)}: check ACLs and replication"
-                )
+            answer = admin.create_topics(dict.fromkeys(missing, shape), raise_errors=False)
+            for topic in answer["topics"]:
+                error = kafka_errors.for_code(topic["error_code"])
+                if error not in (kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError):  # another was first
+                    raise error(f"{topic['name']}: {topic['error_message']}")
+            # A topic is listed some time after it was made; on a busy machine that takes a while.
             admin.wait_for_topics(missing)
 
     def publish(self, envelopes: Sequence[Envelope]) -> None:
