@@ -1,6 +1,7 @@
 """Lineage: which failure led to which diagnosis, plan, batch, checkpoint and gate decision.
 
 A node is a JSON artifact with a name; its inputs are names of other nodes. Knows names and facts; knows no event.
+Two runs may make the same bytes, so a name is kept once for each run; a walk stays in the run where it began.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from urllib.parse import quote
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
 
@@ -38,13 +40,16 @@ class Node:
 def record(store: ArtifactStore, node: Node) -> Artifact:
     """Keep a node under its name; the same node again changes nothing. Returns its manifest."""
     data = json.dumps(asdict(node), sort_keys=True).encode()
+    store.put_doc(_namespace(node.run_id), node.name, data)
     store.put_doc(NAMESPACE, node.name, data)
     return store.put(data, media_type=MEDIA_TYPE)
 
 
-def find(store: ArtifactStore, name: str) -> Node | None:
-    """The node of a name, or None."""
-    raw = store.get_doc(NAMESPACE, name)
+def find(store: ArtifactStore, name: str, *, run_id: str | None = None) -> Node | None:
+    """The node of a name, of that run where it has one, else the one that was recorded last; or None."""
+    raw = store.get_doc(_namespace(run_id), name) if run_id is not None else None
+    if raw is None:
+        raw = store.get_doc(NAMESPACE, name)
     if raw is None:
         return None
     document = json.loads(raw)
@@ -53,11 +58,13 @@ def find(store: ArtifactStore, name: str) -> Node | None:
 
 def ancestry(store: ArtifactStore, name: str) -> Iterator[tuple[int, Node]]:
     """The node and everything that it came from, depth first with the depth; each node once."""
+    start = find(store, name)
+    run_id = start.run_id if start else None
     seen: set[str] = set()
     stack = [(0, name)]
     while stack:
         depth, current = stack.pop()
-        node = find(store, current)
+        node = find(store, current, run_id=run_id)
         if node is None or current in seen:
             continue
         seen.add(current)
@@ -68,3 +75,7 @@ def ancestry(store: ArtifactStore, name: str) -> Iterator[tuple[int, Node]]:
 def completed(store: ArtifactStore, prefix: str) -> Sequence[str]:
     """Names of the nodes that start with the prefix, so that a person may give a short hash."""
     return [name for name in store.doc_names(NAMESPACE) if name.startswith(prefix)]
+
+
+def _namespace(run_id: str) -> str:
+    return f"{NAMESPACE}-of/run-{quote(run_id, safe='')}"

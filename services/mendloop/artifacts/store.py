@@ -47,12 +47,17 @@ class ArtifactStore:
         return Artifact(f"{self._scheme}://{path}", digest, len(data), media_type)
 
     def get(self, artifact: Artifact) -> bytes:
-        """The bytes, checked against size and hash. Raises CorruptArtifact where they do not match."""
+        """The bytes, checked against size and hash.
+
+        Raises CorruptArtifact where they do not match, Retryable where the store cannot be read now.
+        """
         path = self._object_path(artifact.sha256)
         try:
             data: bytes = self._fs.cat_file(path)
         except FileNotFoundError:
             raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is missing at {path}") from None
+        except OSError as error:
+            raise Retryable(f"artifact {artifact.sha256[:12]} cannot be read at {path}: {error}") from error
         if len(data) != artifact.byte_count:
             raise CorruptArtifact(
                 f"artifact {artifact.sha256[:12]} has {len(data)} bytes, expected {artifact.byte_count}: {path}"
@@ -70,7 +75,7 @@ class ArtifactStore:
         return Artifact(f"{self._scheme}://{path}", sha256, int(self._fs.size(path)), media_type)
 
     def put_doc(self, namespace: str, name: str, data: bytes) -> None:
-        """Write a small named document, replacing what is there."""
+        """Write a small named document, replacing what is there. Raises ValueError for an empty name."""
         self._write(self._doc_path(namespace, name), data)
 
     def get_doc(self, namespace: str, name: str) -> bytes | None:
@@ -79,6 +84,8 @@ class ArtifactStore:
             data: bytes = self._fs.cat_file(self._doc_path(namespace, name))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise Retryable(f"the document {namespace}/{name} cannot be read: {error}") from error
         return data
 
     def doc_names(self, namespace: str) -> list[str]:
@@ -96,23 +103,44 @@ class ArtifactStore:
         return f"{self._root}/objects/{sha256[:2]}/{sha256}"
 
     def _doc_path(self, namespace: str, name: str) -> str:
-        return f"{self._root}/docs/{namespace}/{quote(name, safe='')}"
+        if not name:
+            raise ValueError(f"a document of {namespace} needs a name")
+        quoted = quote(name, safe="")
+        # a name that starts with a dot would be a folder (..) or look like a write under way (.tmp-)
+        return f"{self._root}/docs/{namespace}/{'%2E' + quoted[1:] if quoted.startswith('.') else quoted}"
 
     def _write(self, path: str, data: bytes) -> None:
         folder = path.rsplit("/", 1)[0]
-        self._fs.makedirs(folder, exist_ok=True)
-        if not isinstance(self._fs, LocalFileSystem):
-            self._fs.pipe_file(path, data)  # an object store's put is atomic
-            return
-        temporary = f"{folder}/.tmp-{secrets.token_hex(8)}"
         try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            self._fs.makedirs(folder, exist_ok=True)
+            if isinstance(self._fs, LocalFileSystem):
+                _replace(path, data, folder=folder)
+            else:
+                self._fs.pipe_file(path, data)  # an object store's put is atomic
         except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Retryable(f"no space to write {len(data)} bytes to {path}: free disk space") from error
-            raise
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            reason = "no space left: free disk space" if full else str(error)
+            raise Retryable(f"cannot write {len(data)} bytes to {path}: {reason}") from error
+
+
+def _replace(path: str, data: bytes, *, folder: str) -> None:
+    """Put the bytes in place at once, on the disk before the name shows them."""
+    temporary = f"{folder}/.tmp-{secrets.token_hex(8)}"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Without this a power cut may take back the new name, after an event has already told of it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

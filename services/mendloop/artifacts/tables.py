@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TypeVar
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.errors import CorruptArtifact
-from mendloop.core.records import Example, Item, Outcome
+from mendloop.core.records import Axes, Example, Item, Outcome
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
 _AXES = pa.map_(pa.string(), pa.list_(pa.string()))
@@ -27,10 +27,15 @@ def schema_of(kind: type[Item] | type[Example] | type[Outcome]) -> pa.Schema:
     return pa.schema(columns, metadata={"mendloop.record": kind.__name__})
 
 
+def _pairs(axes: Axes) -> list[tuple[str, list[str]]]:
+    return [(axis, list(values)) for axis, values in axes.items()]
+
+
 def put_rows(store: ArtifactStore, rows: Sequence[Row], *, kind: type[Row]) -> Artifact:
     """Store rows as Parquet."""
     schema = schema_of(kind)
-    data = [{**asdict(row), "axes": [(a, list(v)) for a, v in row.axes.items()]} for row in rows]
+    names = [field.name for field in fields(kind)]
+    data = [{name: getattr(row, name) for name in names} | {"axes": _pairs(row.axes)} for row in rows]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(data, schema=schema), buffer, compression="zstd")
     return store.put(buffer.getvalue(), media_type=MEDIA_TYPE)
@@ -40,8 +45,11 @@ def get_rows(store: ArtifactStore, artifact: Artifact, *, kind: type[Row]) -> li
     """Rows of a Parquet artifact. Raises CorruptArtifact where it holds other rows."""
     try:
         table = pq.read_table(io.BytesIO(store.get(artifact)))
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is not Parquet: {error}") from error
     if table.schema.names != schema_of(kind).names:
         raise CorruptArtifact(f"artifact {artifact.sha256[:12]} holds {table.schema.names}, not {kind.__name__} rows")
-    return [kind(**{**row, "axes": {a: tuple(v) for a, v in row["axes"]}}) for row in table.to_pylist()]
+    try:
+        return [kind(**{**row, "axes": {a: tuple(v) for a, v in row["axes"]}}) for row in table.to_pylist()]
+    except (TypeError, ValueError) as error:
+        raise CorruptArtifact(f"artifact {artifact.sha256[:12]} holds no good {kind.__name__}: {error}") from error

@@ -1,0 +1,46 @@
+"""Wires the data generator and runs it: python -m mendloop.data_generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mendloop.bus.wiring import open_store, run_service
+from mendloop.core.contracts import DATA_GENERATOR
+from mendloop.core.records import Example
+from mendloop.core.tasks import Task
+from mendloop.core.telemetry import Telemetry
+from mendloop.data_generator.adapters.near_duplicates import MinHashIndex
+from mendloop.data_generator.adapters.patience import PatientSource
+from mendloop.data_generator.adapters.pool import PoolSource
+from mendloop.data_generator.adapters.teacher import TaskTeacher
+from mendloop.data_generator.handlers import Ports, handlers
+from mendloop.data_generator.ports import OpenSources, Source
+from mendloop.data_generator.settings import Settings
+
+
+def open_sources(settings: Settings) -> OpenSources:
+    """Retrieval first, then the teacher; a source that hangs is left."""
+
+    def opened(task: Task, task_name: str, pool: Sequence[Example]) -> Sequence[Source]:
+        sources: list[Source] = [PoolSource(pool, annotate=task.annotate), TaskTeacher(task, task_name=task_name)]
+        return [PatientSource(source, stall_s=settings.source_stall_s) for source in sources]
+
+    return opened
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = Settings.from_environment()
+    telemetry = Telemetry(DATA_GENERATOR)
+    ports = Ports(
+        store=open_store(settings.artifacts_uri),
+        telemetry=telemetry,
+        open_sources=open_sources(settings),
+        open_index=MinHashIndex,
+        limits=settings.limits,
+    )
+    run_service(settings, service=DATA_GENERATOR, handlers=handlers(ports), telemetry=telemetry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""The programmatic teacher of a task family as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mendloop.core.records import Example
+from mendloop.core.tasks import Conditions, Task
+from mendloop.data_generator.ports import SourceGaveUp
+
+
+class TaskTeacher:
+    """Candidates that the task family makes itself."""
+
+    def __init__(self, task: Task, *, task_name: str) -> None:
+        self._task, self._name = task, f"teacher:{task_name}"
+
+    @property
+    def name(self) -> str:
+        """teacher:TASK."""
+        return self._name
+
+    def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
+        """What Task.teach yields. Raises SourceGaveUp where the family cannot teach these conditions."""
+        try:
+            for example in self._task.teach(conditions, seed=seed):
+                yield replace(example, source=self._name)
+        except ValueError as error:
+            raise SourceGaveUp(f"{self._name} cannot go on: {error}") from error

@@ -1,0 +1,1 @@
+"""How candidates become a batch: ledger, funnel, collection, selection, audit. Pure."""

@@ -1,0 +1,231 @@
+"""InterventionPlanned (kind DATA) becomes DataBatchReady. A reader follows one plan from top to bottom.
+
+Nothing is saved on the way: the same plan gives the same batch, so an interrupted one starts again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from google.protobuf.message import Message
+
+from mendloop.artifacts import lineage
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.artifacts.tables import get_rows, put_rows
+from mendloop.bus.runtime import Emit, Event, Handler
+from mendloop.core.errors import CorruptArtifact, Interrupted
+from mendloop.core.events import stable_hash
+from mendloop.core.records import Example, fingerprint
+from mendloop.core.run_spec import RunSpec
+from mendloop.core.tasks import Task
+from mendloop.core.telemetry import Telemetry
+from mendloop.core.wire import artifact_of, artifact_ref, conditions_of, slice_name
+from mendloop.data_generator.domain.audit import audit
+from mendloop.data_generator.domain.batch import Bench, Filled, Order, fill
+from mendloop.data_generator.domain.collection import Limits
+from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS, Funnel, Rules
+from mendloop.data_generator.domain.ledger import Ledger
+from mendloop.data_generator.domain.selection import Selection
+from mendloop.data_generator.ports import OpenIndex, OpenSources, Source
+from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2
+
+log = logging.getLogger(__name__)
+VERIFIER_PROBES = 20
+"""Corpus examples that tell whether the task has a verifier at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the handler works with."""
+
+    store: ArtifactStore
+    telemetry: Telemetry
+    open_sources: OpenSources
+    open_index: OpenIndex
+    limits: Limits
+    task_of: Callable[[RunSpec], Task] = RunSpec.task
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    task: Task
+    corpus: list[Example]
+    held_out: frozenset[str]
+    sources: Sequence[Source]
+
+
+def handlers(ports: Ports) -> dict[type[Message], Handler]:
+    """The handler of each message that the service reads."""
+    return {intervention_pb2.InterventionPlanned: lambda event: on_intervention_planned(event, ports=ports)}
+
+
+def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
+    """Answer a data plan with a batch; other kinds are not ours. Raises Interrupted where the service stops."""
+    plan = event.message
+    assert isinstance(plan, intervention_pb2.InterventionPlanned)
+    if plan.kind != diagnosis_pb2.INTERVENTION_KIND_DATA:
+        return []
+    started = ports.clock()
+    ledger = Ledger()
+    spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
+    material = _gather(spec, ports=ports)
+    filled = _fill(_orders(plan, spec=spec), event=event, material=material, ledger=ledger, ports=ports)
+    examples = [example for part in filled for example in part.examples]
+    batch = put_rows(ports.store, examples, kind=Example)
+    node = _node(plan, batch=batch, filled=filled, ledger=ledger, audited=audit(material.corpus, examples))
+    manifest = lineage.record(ports.store, node)
+    _count(examples, ledger=ledger, ports=ports)
+    ready = intervention_pb2.DataBatchReady(
+        position=plan.position,
+        batch=artifact_ref(batch),
+        example_count=len(examples),
+        drops=[intervention_pb2.DropCount(**asdict(row)) for row in ledger.rows()],
+        manifest=artifact_ref(manifest),
+        metering=common_pb2.Metering(wall_s=ports.clock() - started),
+        plan=plan,
+    )
+    log.info("batch ready", extra={**_place(plan), "examples": len(examples), "drops": ledger.count_by_stage()})
+    return [Emit(ready, key=plan.position.run_id, subject=plan.position.run_id)]
+
+
+def _gather(spec: RunSpec, *, ports: Ports) -> _Material:
+    task = ports.task_of(spec)
+    pool = get_rows(ports.store, spec.pool, kind=Example) if spec.pool else []
+    return _Material(
+        task=task,
+        corpus=[_with_axes(row, task=task) for row in get_rows(ports.store, spec.corpus, kind=Example)],
+        held_out=_held_out(ports.store, spec.fingerprints),
+        sources=ports.open_sources(task, spec.recipe.task, pool),
+    )
+
+
+def _with_axes(example: Example, *, task: Task) -> Example:
+    if example.axes:
+        return example
+    try:
+        return replace(example, axes=task.annotate(example.prompt))
+    except GARBAGE_ERRORS:
+        return example  # the audit lists it under no value
+
+
+def _held_out(store: ArtifactStore, artifact: Artifact) -> frozenset[str]:
+    document = json.loads(store.get(artifact))
+    marks = document.get("fingerprints")
+    if document.get("algorithm") != "sha256" or not isinstance(marks, list):
+        raise CorruptArtifact(
+            f"artifact {artifact.sha256[:12]} holds no sha256 fingerprints (algorithm {document.get('algorithm')!r}): "
+            "without them no example can be cleared of contamination"
+        )
+    return frozenset(marks)
+
+
+def _orders(plan: intervention_pb2.InterventionPlanned, *, spec: RunSpec) -> list[Order]:
+    """The plan's items. Seeds come from recipe and round, so that a run repeated elsewhere gets the same data."""
+    place = (str(spec.recipe.seed), str(plan.position.round), plan.position.arm)
+    return [
+        Order(
+            name=slice_name(conditions_of(item.slice)),
+            conditions=conditions_of(item.slice),
+            count=item.example_count,
+            seed=int(stable_hash("batch", *place, item.slice.slice_id, str(index))[:12], 16),
+        )
+        for index, item in enumerate(plan.items)
+    ]
+
+
+def _fill(orders: list[Order], *, event: Event, material: _Material, ledger: Ledger, ports: Ports) -> list[Filled]:
+    plan = event.message
+    assert isinstance(plan, intervention_pb2.InterventionPlanned)
+
+    def on_progress(source: str, looked_at: int) -> None:
+        if event.is_stopping():
+            raise Interrupted(f"the service stops after {looked_at} candidates of {source}; the plan starts again")
+        if looked_at % 5_000 == 0:
+            log.info("collecting", extra={**_place(plan), "source": source, "candidates": looked_at})
+
+    on_progress("start", 0)
+    bench = _bench(material, ledger=ledger, ports=ports, on_progress=on_progress)
+    filled = []
+    for order in orders:
+        filled.append(fill(order, bench=bench))
+        found = len(filled[-1].examples)
+        log.info("slice filled", extra={**_place(plan), "slice": order.name, "found": found, "ordered": order.count})
+    return filled
+
+
+def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Callable[[str, int], None]) -> Bench:
+    known = ports.open_index()
+    known.add(material.corpus)
+    rules = Rules(
+        verify=material.task.verify,
+        annotate=material.task.annotate,
+        held_out=material.held_out,
+        in_corpus=frozenset(fingerprint(example.prompt) for example in material.corpus),
+        can_verify=_can_verify(material),
+    )
+    return Bench(
+        sources=material.sources,
+        funnel=Funnel(rules, known=known, ledger=ledger),
+        selection=Selection(material.corpus),
+        limits=ports.limits,
+        ledger=ledger,
+        open_index=ports.open_index,
+        on_progress=on_progress,
+    )
+
+
+def _can_verify(material: _Material) -> bool:
+    def confirms(example: Example) -> bool:
+        try:
+            return material.task.verify(example.prompt, example.completion)
+        except GARBAGE_ERRORS:
+            return False
+
+    return any(confirms(example) for example in material.corpus[:VERIFIER_PROBES])
+
+
+def _node(
+    plan: intervention_pb2.InterventionPlanned,
+    *,
+    batch: Artifact,
+    filled: Sequence[Filled],
+    ledger: Ledger,
+    audited: Mapping[str, object],
+) -> lineage.Node:
+    facts = {
+        "examples": sum(len(part.examples) for part in filled),
+        "ordered": sum(part.order.count for part in filled),
+        "slices": [
+            {
+                "slice": part.order.name,
+                "ordered": part.order.count,
+                "found": len(part.examples),
+                "seed": part.order.seed,
+            }
+            for part in filled
+        ],
+        "sources": _source_counts(filled),
+        "drops": [asdict(row) for row in ledger.rows()],
+        "audit": audited,
+    }
+    return lineage.Node(f"batch:{batch.sha256}", plan.position.run_id, (f"plan:{plan.plan_id}",), facts)
+
+
+def _source_counts(filled: Sequence[Filled]) -> dict[str, int]:
+    names = [example.source for part in filled for example in part.examples]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def _count(examples: Sequence[Example], *, ledger: Ledger, ports: Ports) -> None:
+    ports.telemetry.add("mendloop_examples_kept", len(examples))
+    for stage, count in ledger.count_by_stage().items():
+        ports.telemetry.add("mendloop_examples_dropped", count, stage=stage)
+
+
+def _place(plan: intervention_pb2.InterventionPlanned) -> dict[str, object]:
+    return {"run_id": plan.position.run_id, "plan_id": plan.plan_id, "round": plan.position.round}

@@ -1,0 +1,23 @@
+"""What the data generator asks of the outside: sources of candidates, and an index of similar texts.
+
+Later sources (a language model as teacher, rewriting of seeds, reweighting) join as further Sources; the funnel,
+the limits and the ledger stay the same for all. An index over a large corpus joins as another NearDuplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mendloop.core.records import Example
+from mendloop.core.tasks import Task
+from mendloop.data_generator.domain.collection import Source, SourceGaveUp
+from mendloop.data_generator.domain.funnel import NearDuplicates
+
+__all__ = ["NearDuplicates", "OpenIndex", "OpenSources", "Source", "SourceGaveUp"]
+
+
+OpenSources = Callable[[Task, str, Sequence[Example]], Sequence[Source]]
+"""(task, its name, rows of the pool) to sources, in the order in which they are asked."""
+
+OpenIndex = Callable[[], NearDuplicates]
+"""An empty index."""
