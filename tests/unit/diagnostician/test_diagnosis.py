@@ -45,6 +45,14 @@ def test_a_slice_with_few_prompts_beside_its_siblings_is_skewed_data() -> None:
     assert diagnose(case)[0].cause is Cause.DATA_SKEW
 
 
+def test_a_slice_that_only_shares_items_with_the_one_that_lacks_data_gets_no_data_verdict() -> None:
+    model = ToyModel(answers=wrong_on("green"))
+    case = case_of(model, conditions=(("size", "big"),), corpus=corpus_of(per_colour={"green": 0}))
+    verdict, _ = diagnose(case)
+    assert verdict.cause is Cause.UNKNOWN
+    assert "DATA_MISSING explains at least 0%" in verdict.because
+
+
 def test_a_slice_that_the_corpus_covers_gets_no_data_verdict() -> None:
     verdict, findings = diagnose(case_of(ToyModel(answers=wrong_on("green"))))
     assert verdict.cause is Cause.UNKNOWN
@@ -63,6 +71,12 @@ def test_a_model_that_never_stops_and_loses_eos_has_eos_masked() -> None:
 
 def test_eos_masked_is_found_without_a_training_report() -> None:
     verdict, _ = diagnose(case_of(ToyModel(never_stops=lambda prompt: True, eos_nats=14.0)))
+    assert verdict.cause is Cause.EOS_MASKED
+
+
+def test_a_model_that_stops_late_for_lack_of_eos_in_the_loss_has_eos_masked() -> None:
+    model = ToyModel(answers=lambda prompt: answer_of(prompt) + " done", eos_nats=4.9)
+    verdict, _ = diagnose(case_of(model, training=_training(EOS_UNLABELLED, MASK_RIGHT)))
     assert verdict.cause is Cause.EOS_MASKED
 
 

@@ -20,7 +20,7 @@ from diagnosis_cases import (
 )
 
 from mendloop.core.errors import CorruptArtifact, Interrupted, Permanent
-from mendloop.core.records import Item, Score, fingerprint
+from mendloop.core.records import Example, Item, Score, fingerprint
 from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook, worked_prompt
 from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
@@ -82,9 +82,11 @@ def test_cutting_finds_a_target_at_the_beginning_only(output: str, is_right: boo
 def test_forced_stop_tells_outputs_that_run_on_from_unfinished_ones() -> None:
     running = _rows(ForcedStop(), case_of(ToyModel(never_stops=lambda prompt: True)))
     short = _rows(ForcedStop(), case_of(ToyModel(), max_new_tokens=2))
-    names = ("stopped_by_length", "rescued_share", "unfinished_share")
-    assert [running[name, "a"].value for name in names] == [1, 1, 0]
-    assert [short[name, "b"].value for name in names] == [1, 0, 1]
+    late = _rows(ForcedStop(), case_of(ToyModel(answers=lambda prompt: answer_of(prompt) + " again")))
+    names = ("stopped_by_length", "rescued_share", "unfinished_share", "ran_past_share")
+    assert [running[name, "a"].value for name in names] == [1, 1, 0, 1]
+    assert [short[name, "b"].value for name in names] == [1, 0, 1, 1]
+    assert [late[name, "a"].value for name in names] == [0, 1, 0, 1]
 
 
 def test_rescoring_counts_only_outputs_that_ended() -> None:
@@ -138,6 +140,18 @@ def test_coverage_compares_a_conjunction_on_its_rarest_axis() -> None:
     rows = _rows(CorpusCoverage(), case_of(ToyModel(answers=wrong_on("green")), conditions=conditions, corpus=corpus))
     assert rows["sibling_ratio", ""].value == 0
     assert rows["distinct_prompts", ""].value == 0
+
+
+def test_coverage_of_equally_rare_axes_compares_with_the_best_covered_siblings() -> None:
+    corpus = [
+        *corpus_of(per_colour={"green": 0}),
+        Example("green", "x green done", "corpus", axes={"colour": ("green",), "size": ("small",)}),
+    ]
+    conditions = (("colour", "green"), ("size", "big"))
+    case = case_of(ToyModel(answers=wrong_on("green")), conditions=conditions, corpus=corpus)
+    rows = _rows(CorpusCoverage(), case)
+    assert "other values of colour" in rows["sibling_ratio", ""].reading
+    assert rows["excess_failure_share", "a"].value == 1
 
 
 def test_coverage_of_all_items_has_no_siblings() -> None:

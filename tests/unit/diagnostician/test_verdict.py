@@ -29,7 +29,7 @@ def _healthy() -> list[Evidence]:
     """Every training and evaluation cause ruled out."""
     return [
         _failures(),
-        *_both("forced_stop", "stopped_by_length", 0),
+        *_both("forced_stop", "ran_past_share", 0),
         *_both("forced_stop", "unfinished_share", 0),
         *_both("rescoring", "rescued_share", 0),
         *_both("rescoring", "not_extracted_share", 0),
@@ -44,11 +44,12 @@ def _uncovered(hits: int = N, sample: str | None = None) -> list[Evidence]:
     return [row for row in rows if sample in (None, row.sample)]
 
 
-def _running_on(*, eos_nats: float, answer_nats: float) -> list[Evidence]:
-    """All else healthy; every failed output runs to the limit."""
+def _running_on(*, eos_nats: float, answer_nats: float, past: int = N) -> list[Evidence]:
+    """All else healthy; failed outputs run past their end."""
     rows = _without(_without(_healthy(), "token_loss"), "forced_stop")
     losses = [_loss("eos_nats", eos_nats), _loss("answer_nats", answer_nats)]
-    return [*rows, *losses, *_both("forced_stop", "stopped_by_length", 24)]
+    stopped = [*_both("forced_stop", "ran_past_share", past), *_both("forced_stop", "unfinished_share", 0)]
+    return [*rows, *losses, *stopped]
 
 
 def _without(rows: list[Evidence], probe: str) -> list[Evidence]:
@@ -91,7 +92,7 @@ def test_data_verdict_is_refused_where_a_probe_could_not_run() -> None:
 
 def test_data_verdict_is_refused_where_half_the_outputs_run_on() -> None:
     rows = _without(_healthy(), "forced_stop")
-    rows += [*_both("forced_stop", "stopped_by_length", 12), *_both("forced_stop", "unfinished_share", 12)]
+    rows += [*_both("forced_stop", "ran_past_share", 12), *_both("forced_stop", "unfinished_share", 12)]
     assert judge(rows + _uncovered()).cause is Cause.UNKNOWN
 
 
@@ -122,28 +123,33 @@ def test_unseen_bigrams_that_passing_prompts_hold_too_explain_nothing() -> None:
     assert judge(_healthy() + rows).cause is Cause.UNKNOWN
 
 
-def test_eos_is_masked_where_the_answer_was_learnt_and_its_end_was_not() -> None:
+@pytest.mark.parametrize(("excess", "cause"), [(0.0, Cause.UNKNOWN), (0.9, Cause.DATA_MISSING)])
+def test_data_is_missing_in_a_slice_only_where_it_fails_more_than_its_siblings(excess: float, cause: Cause) -> None:
+    value = Estimate(excess, excess * 0.9, min(1.0, excess * 1.1))
     rows = [
-        *_without(_without(_healthy(), "token_loss"), "forced_stop"),
-        _loss("eos_nats", 12),
-        _loss("answer_nats", 0.1),
+        measured("corpus_coverage", "excess_failure_share", value, 90, reading="33 of 164.", sample=name)
+        for name in ("a", "b")
     ]
-    rows += _both("forced_stop", "stopped_by_length", 24)
+    verdict = judge(_healthy() + _uncovered() + rows)
+    assert verdict.cause is cause
+    assert "33 of 164" in verdict.because
+
+
+def test_eos_is_masked_where_the_answer_was_learnt_and_its_end_was_not() -> None:
+    rows = _running_on(eos_nats=12, answer_nats=0.1)
     assert judge(rows).cause is Cause.EOS_MASKED
     assert is_clear(rows)
 
 
+def test_data_verdict_is_refused_where_eos_is_lost_though_no_failure_ran_past_its_end() -> None:
+    verdict = judge(_running_on(eos_nats=5, answer_nats=0.01, past=0) + _uncovered())
+    assert verdict.cause is Cause.UNKNOWN
+    assert "others are open: EOS_MASKED" in verdict.because
+
+
 def test_a_lost_eos_in_a_model_that_learnt_nothing_is_not_masked() -> None:
-    rows = [
-        *_without(_without(_healthy(), "token_loss"), "forced_stop"),
-        _loss("eos_nats", 12),
-        _loss("answer_nats", 4),
-    ]
-    rows += [
-        *_both("forced_stop", "stopped_by_length", 24),
-        share("training_fit", "right_when_cut_share", 0, 24, reading="0 of 24."),
-    ]
-    assert judge(rows).cause is Cause.DIVERGED_OR_UNDERTRAINED
+    unlearnt = share("training_fit", "right_when_cut_share", 0, 24, reading="0 of 24.")
+    assert judge([*_running_on(eos_nats=12, answer_nats=4), unlearnt]).cause is Cause.DIVERGED_OR_UNDERTRAINED
 
 
 def test_truncation_outranks_missing_data() -> None:

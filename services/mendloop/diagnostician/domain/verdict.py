@@ -96,11 +96,10 @@ def _of_sample(explained: dict[Cause, Explained]) -> _SampleVerdict:
             reasons = " ".join(f"{cause}: {explained[cause].because}" for cause in still_open)
             return _SampleVerdict(Cause.UNKNOWN, 0.0, f"{best} fits ({because}) but others are open: {reasons}")
         return _SampleVerdict(best, low, because)
-    nearest = max(explained, key=lambda cause: explained[cause].low)
+    nearest = max(explained, key=lambda cause: (explained[cause].low, explained[cause].high))
+    low, _, because = explained[nearest]
     return _SampleVerdict(
-        Cause.UNKNOWN,
-        0.0,
-        f"no cause explains most failures; the nearest, {nearest}, explains at least {explained[nearest].low:.0%}.",
+        Cause.UNKNOWN, 0.0, f"no cause explains most failures; {nearest} explains at least {low:.0%}: {because}"
     )
 
 

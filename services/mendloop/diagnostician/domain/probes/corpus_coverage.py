@@ -70,7 +70,10 @@ def _count(corpus: Iterable[Axes], conditions: Conditions) -> int:
 
 
 def _siblings(case: Case, corpus: Sequence[Axes]) -> Siblings | None:
-    """Siblings on the axis where the slice is rarest against their median; None where no axis has a covered one."""
+    """Siblings on the axis where the slice is rarest against their median; None where no axis has a covered one.
+
+    Of equally rare axes the one with the best covered siblings says most.
+    """
     own = _count(corpus, case.conditions)
     found = []
     for axis, value in case.conditions:
@@ -81,7 +84,7 @@ def _siblings(case: Case, corpus: Sequence[Axes]) -> Siblings | None:
         if typical:
             covered = tuple(v for v, count in zip(variants, counts, strict=True) if count >= typical / 2)
             found.append(Siblings(axis, own / typical, typical, covered, len(variants)))
-    return min(found, key=lambda row: (row.ratio, row.axis), default=None)
+    return min(found, key=lambda row: (row.ratio, -row.typical, row.axis), default=None)
 
 
 def _values(case: Case, corpus: Iterable[Axes], axis: str) -> set[str]:

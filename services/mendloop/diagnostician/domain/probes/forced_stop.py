@@ -13,6 +13,7 @@ NAME = "forced_stop"
 STOPPED_BY_LENGTH = "stopped_by_length"
 RESCUED = "rescued_share"
 UNFINISHED = "unfinished_share"
+RAN_PAST = "ran_past_share"
 
 
 class ForcedStop:
@@ -22,7 +23,7 @@ class ForcedStop:
     cost_class = CostClass.STORED
 
     def run(self, case: Case) -> tuple[Evidence, ...]:
-        """Per sample: share that ran to the limit, share right when cut, share that ran on and stays wrong."""
+        """Per sample: shares that ran to the limit, are right when cut, ran on and stay wrong, ran past their end."""
         return tuple(row for sample in case.samples for row in _rows(case, sample))
 
 
@@ -31,6 +32,7 @@ def _rows(case: Case, sample: Sample) -> Iterator[Evidence]:
     ran_on = [row.outcome.stop_reason == "length" for row in sample.failed]
     rescued = [is_right_when_cut(case.task, row.item, row.outcome.output) for row in sample.failed]
     unfinished = sum(long and not right for long, right in zip(ran_on, rescued, strict=True))
+    past = sum(long or right for long, right in zip(ran_on, rescued, strict=True))
     limit = case.suite.max_new_tokens
     yield share(
         NAME,
@@ -55,4 +57,12 @@ def _rows(case: Case, sample: Sample) -> Iterator[Evidence]:
         n,
         sample=sample.name,
         reading=f"{unfinished} of {n} failed outputs ran to the limit and do not begin with a right answer.",
+    )
+    yield share(
+        NAME,
+        RAN_PAST,
+        past,
+        n,
+        sample=sample.name,
+        reading=f"{past} of {n} failed outputs ran to the limit or go on after a right beginning.",
     )
