@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 from pathlib import Path
 from types import FrameType
@@ -68,6 +69,8 @@ def main() -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_GRACE_S
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
     gc.freeze()  # what was imported is never garbage; collections look at less
     try:
         Server(config, feed=feed).run(sockets=[listener])
@@ -76,6 +79,11 @@ def main() -> None:
         history.close()
         bus.close()
         log.info("service stopped")
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Before uvicorn listens to signals, and after it, when it raises them again: an orderly end is no failure."""
+    raise SystemExit(0)
 
 
 def _allowed_hosts(settings: GatewaySettings) -> tuple[str, ...]:
