@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mendloop.controller.domain.gates import PROTECTED_GATES, protected_gates, sealed_gates, target_gates
+from mendloop.controller.domain.gates import (
+    PROTECTED_GATES,
+    protected_gates,
+    sealed_gates,
+    target_gates,
+)
 from mendloop.controller.domain.pairs import Counts, Pair, by_value, count, overlap
 from mendloop.controller.domain.records import Conditions, GateAnswer
 from mendloop.core.recipe import Recipe
+from mendloop.core.tasks import matches
 
 
 def judge_candidate(
@@ -15,14 +21,16 @@ def judge_candidate(
 ) -> tuple[GateAnswer, ...]:
     """Every gate's answer about a trained candidate; it may stand if all passed."""
     rules = recipe.gates
+    axes = rules.protected or recipe.suite.axes
+    outside = [p for p in pairs if not any(matches(p.axes, target) for target in targets)]
     protected = [
         (conditions, counts)
-        for conditions, counts in by_value(pairs, rules.protected or recipe.suite.axes).items()
-        if conditions not in targets and counts.before >= recipe.suite.weak_below
+        for conditions, counts in by_value(outside, axes).items()
+        if counts.before >= recipe.suite.weak_below
     ]
     return (
         *target_gates([(target, count(pairs, target)) for target in targets], alpha=rules.alpha),
-        *protected_gates(count(pairs), protected, alpha=rules.alpha, margin=rules.margin),
+        *protected_gates(count(pairs), protected, outside=count(outside), alpha=rules.alpha, margin=rules.margin),
         *sealed_gates(
             sealed.get(()),
             [(target, sealed[target]) for target in targets if target in sealed],
