@@ -7,6 +7,7 @@ copy GROUP MEMBER TOPIC OUTPUT: copies each event to OUTPUT until SIGTERM, takin
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -28,7 +29,8 @@ def main() -> None:
     told = threading.Event()
     signal.signal(signal.SIGTERM if mode == "copy" else signal.SIGUSR1, lambda *_: told.set())
     consumer = factory().consumer(group, [topic], member=name)
-    while not told.is_set():
+    parent = os.getppid()
+    while not told.is_set() and os.getppid() == parent:  # a test that was killed leaves nobody behind
         delivery = consumer.poll(timeout_s=0.2)
         if delivery is None:
             continue
@@ -39,7 +41,7 @@ def main() -> None:
                 consumer.complete(delivery, outputs=outputs)
             continue
         print(f"held {delivery.envelope.value.decode()}", flush=True)
-        while not told.wait(0.2):
+        while not told.wait(0.2) and os.getppid() == parent:
             consumer.heartbeat()
         try:
             consumer.complete(delivery, outputs=outputs)

@@ -21,6 +21,7 @@ from mendloop.bus.kafka_transactions import Transactions
 from mendloop.core.events import Envelope, stable_hash
 
 EXACT_LAG_LIMIT = 10_000
+TOPIC_DEADLINE_MS = 30_000
 _NAME_LENGTH = 200
 
 
@@ -56,7 +57,7 @@ class KafkaBus:
                 if error not in (kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError):  # another was first
                     raise error(f"{topic['name']}: {topic['error_message']}")
             # A topic is listed some time after it was made; on a busy machine that takes a while.
-            admin.wait_for_topics(missing)
+            admin.wait_for_topics(missing, timeout_ms=TOPIC_DEADLINE_MS)
 
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Append all events or none."""

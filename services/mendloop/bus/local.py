@@ -93,14 +93,28 @@ class LocalBus:
             known = ",".join("?" for _ in starts)
             clauses.append(f"(topic = ? AND part NOT IN ({known}))")
             values += [topic, *starts]
-        if not clauses:
+        first = self._first_unread(topics, cursor or {})
+        if first is None:
             return []
         rows = self._connection().execute(
-            f"SELECT topic, part, pos, key, value, headers FROM events WHERE {' OR '.join(clauses)}"
+            f"SELECT topic, part, pos, key, value, headers FROM events WHERE seq >= ? AND ({' OR '.join(clauses)})"
             " ORDER BY seq LIMIT ?",
-            (*values, limit),
+            (first, *values, limit),
         )
         return [_delivery(row) for row in rows]
+
+    def _first_unread(self, topics: Sequence[str], cursor: Cursor) -> int | None:
+        """The lowest seq that a cursor has not passed, so that a read starts there and not at the oldest event."""
+        db = self._connection()
+        marks = ",".join("?" for _ in topics)
+        ends = db.execute(f"SELECT topic, part, next_pos FROM ends WHERE topic IN ({marks})", tuple(topics)).fetchall()
+        starts = [(topic, part, max(0, cursor.get(topic, {}).get(part, 0)), end) for topic, part, end in ends]
+        found = [
+            db.execute("SELECT seq FROM events WHERE topic = ? AND part = ? AND pos = ?", (topic, part, start))
+            for topic, part, start, end in starts
+            if start < end
+        ]
+        return min((int(row.fetchone()[0]) for row in found), default=None)
 
     def lag(self, group: str, topics: Sequence[str]) -> int:
         """Committed events that the group has not completed."""
