@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -81,11 +82,13 @@ def demo(
 def up(
     context: typer.Context,
     replicas: Annotated[list[str] | None, typer.Option(help="SERVICE=COUNT, may be repeated.")] = None,
+    port: Annotated[int, typer.Option(help="Port of the gateway on 127.0.0.1; 0 takes a free one.")] = 8080,
 ) -> None:
     """Run all services on this machine until Ctrl-C; what dies is started again."""
     from mendloop.cli.supervisor import Supervisor
 
-    supervisor = Supervisor(context.obj, replicas=_counts(replicas or []))
+    target = replace(context.obj, gateway_port=port)
+    supervisor = Supervisor(target, replicas=_counts(replicas or []))
     with supervisor:
         with console.status("starting") as status:
             for pending in supervisor.wait_ready(timeout_s=READY_TIMEOUT_S):

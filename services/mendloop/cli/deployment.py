@@ -25,6 +25,8 @@ class Deployment:
     sealed_uri: str
     database_url: str
     threads: int = 1
+    gateway_port: int = 0
+    """Port of the gateway on 127.0.0.1; 0 takes a free one."""
 
     def bus(self) -> Bus:
         """A connection to the bus."""
@@ -52,6 +54,8 @@ class Deployment:
             "HF_HUB_OFFLINE": own.get("HF_HUB_OFFLINE", "1"),
             "TOKENIZERS_PARALLELISM": "false",
         }
+        if service == GATEWAY:
+            own["MENDLOOP_PORT"] = str(self.gateway_port)
         if service in (EVALUATOR, GATEWAY):
             own["MENDLOOP_SEALED_ARTIFACTS_URI"] = self.sealed_uri
         if service == CONTROLLER:
