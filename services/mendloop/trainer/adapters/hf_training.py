@@ -58,7 +58,8 @@ def run_job(
 
     Resume points lie in work_dir/<job_id>; a job that was killed or interrupted goes on from the newest good one, and
     on a CPU its result has the same bytes: it keeps the number of threads that it began with, because sums are cut by
-    threads. The caller deletes the points (forget_points) when the result is kept. Tokens are input tokens without padding, those of repeated examples counted each time.
+    threads. The caller deletes the points (forget_points) when the result is kept. Tokens are input tokens without
+    padding, those of a repeated example each time.
 
     Raises Permanent for unhealthy data, a token limit without a step, a start that cannot be loaded, divergence;
     Retryable on a full disk; Interrupted where is_stopping became true, after a resume point was written.
@@ -70,36 +71,19 @@ def run_job(
     start = load_start(start_dir)
     data = _prepared(job, start=start, corpus=corpus, batch=batch or ())
     health = _checked(job, start=start, data=data)
-    step_count = data.cut.step_count
-    if job.settings.warmup_steps >= step_count:
-        log.warning(
-            "warm-up never ends", extra={"warmup_steps": job.settings.warmup_steps, "steps": step_count, **_job(job)}
-        )
     curve = LossCurve(
-        every=curve_interval(step_count),
+        every=curve_interval(data.cut.step_count),
         vocabulary_size=start.model.config.vocab_size,
         state=point.progress["curve"] if point else None,
     )
-    trainer = JobTrainer(
-        start.model,
-        args=training_arguments(job.settings, directory=points, step_count=step_count, seed=job.seed),
-        data=OrderedExamples(data.examples, order=data.order),
-        padding=RightPadding(padding_id=padding_id(start.tokenizer)),
-        curve=curve,
-        watch=Watch(is_stopping, on_step, data.step_tokens, elapsed_s),
-        points=points,
-        save_steps=job.settings.save_steps,
-    )
-    log.info("training starts", extra={"from_step": point.step if point else 0, "steps": step_count, **_job(job)})
-    done = _run(trainer, point=point, points=points)
-    if done < step_count:
-        raise Interrupted(f"training {job.job_id} stopped after step {done} of {step_count}; its resume point is kept")
+    watch = Watch(is_stopping, on_step, data.step_tokens, elapsed_s)
+    _train(job, start=start, data=data, curve=curve, watch=watch, point=point, points=points)
     save_trained(start, directory=out_dir)
     return TrainingReport(
         job=job,
         health=health,
         loss_curve=curve.points(),
-        step_count=step_count,
+        step_count=data.cut.step_count,
         token_count=data.cut.token_count,
         wall_s=elapsed_s(),
         flops=float(FLOPS_PER_PARAMETER_AND_TOKEN * start.model.num_parameters() * data.cut.token_count),
@@ -107,17 +91,49 @@ def run_job(
     )
 
 
+def uses_gpu() -> bool:
+    """Whether trainings of this machine run on a GPU: the Trainer takes one where there is one."""
+    return torch.cuda.is_available()
+
+
 def _use_threads(count: int) -> None:
     if count and count != torch.get_num_threads():
         torch.set_num_threads(count)
 
 
-def _run(trainer: JobTrainer, *, point: ResumePoint | None, points: Path) -> int:
+def _train(
+    job: TrainingJob,
+    *,
+    start: Start,
+    data: _Data,
+    curve: LossCurve,
+    watch: Watch,
+    point: ResumePoint | None,
+    points: Path,
+) -> None:
+    """Run the steps that are left. This is where LoRA would wrap start.model."""
+    step_count = data.cut.step_count
+    facts = {"job_id": job.job_id, "from_step": point.step if point else 0, "steps": step_count}
+    log.info("training starts", extra=facts)
+    if job.settings.warmup_steps >= step_count:
+        log.warning("the warm-up never ends", extra={**facts, "warmup_steps": job.settings.warmup_steps})
+    trainer = JobTrainer(
+        start.model,
+        args=training_arguments(job.settings, directory=points, step_count=step_count, seed=job.seed),
+        data=OrderedExamples(data.examples, order=data.order),
+        padding=RightPadding(padding_id=padding_id(start.tokenizer)),
+        curve=curve,
+        watch=watch,
+        points=points,
+        save_steps=job.settings.save_steps,
+    )
     try:
-        return trainer.run(point)
+        done = trainer.run(point)
     except Permanent:
         forget_points(points)  # the same steps would diverge again
         raise
+    if done < step_count:
+        raise Interrupted(f"training {job.job_id} stopped after step {done} of {step_count}; its resume point is kept")
 
 
 def _prepared(job: TrainingJob, *, start: Start, corpus: Sequence[Example], batch: Sequence[Example]) -> _Data:
@@ -171,9 +187,5 @@ def _checked(job: TrainingJob, *, start: Start, data: _Data) -> tuple[HealthChec
     if wrong and job.settings.on_unhealthy == "refuse":
         raise Permanent(f"the training data is unhealthy: {wrong}; or set on_unhealthy: warn to train all the same")
     if wrong:
-        log.warning("unhealthy training data, trained all the same", extra={"readings": wrong, **_job(job)})
+        log.warning("unhealthy training data, trained all the same", extra={"readings": wrong, "job_id": job.job_id})
     return checks
-
-
-def _job(job: TrainingJob) -> dict[str, str]:
-    return {"job_id": job.job_id}

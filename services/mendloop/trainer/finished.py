@@ -1,0 +1,37 @@
+"""Owns the memory of finished jobs: the document jobs/<job_id> with checkpoint and report. Knows no event."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.core.training import TrainingJob
+from mendloop.trainer.ports import Trained
+
+NAMESPACE = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The result of a job, as every later request for the same job gets it."""
+
+    checkpoint: Artifact
+    report: Artifact
+    gpu_s: float
+
+
+def find_finished(store: ArtifactStore, job: TrainingJob) -> Finished | None:
+    """The result of the job, whoever asked for it before, or None."""
+    raw = store.get_doc(NAMESPACE, job.job_id)
+    if raw is None:
+        return None
+    document = json.loads(raw)
+    return Finished(Artifact(**document["checkpoint"]), Artifact(**document["report"]), document["gpu_s"])
+
+
+def keep_finished(store: ArtifactStore, trained: Trained) -> Finished:
+    """Keep a result under its job's id."""
+    finished = Finished(trained.checkpoint, trained.report.store(store), trained.gpu_s)
+    store.put_doc(NAMESPACE, trained.report.job.job_id, json.dumps(asdict(finished), sort_keys=True).encode())
+    return finished

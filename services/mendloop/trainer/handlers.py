@@ -1,0 +1,189 @@
+"""One event through the trainer: a base, new data or a training fix in, one CheckpointReady out.
+
+Knows what to train and what to say of it; knows not how it is trained. Protobuf stops here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
+
+from google.protobuf.message import Message
+
+from mendloop.artifacts.lineage import Node, find, record
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.bus.runtime import Emit, Event, Handler
+from mendloop.core.errors import Permanent
+from mendloop.core.fixes import repaired_training
+from mendloop.core.run_spec import RunSpec
+from mendloop.core.training import TrainingJob, TrainingReport
+from mendloop.core.wire import artifact_of, artifact_ref, fixes_of
+from mendloop.trainer.finished import Finished, find_finished, keep_finished
+from mendloop.trainer.ports import TrainingBackend
+from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the handlers need."""
+
+    store: ArtifactStore
+    backend: TrainingBackend
+
+
+def handlers(ports: Ports) -> dict[type[Message], Handler]:
+    """The handlers of the service, bound to its ports."""
+    return {
+        loop_pb2.LoopRequested: partial(on_loop_requested, ports=ports),
+        intervention_pb2.DataBatchReady: partial(on_data_batch_ready, ports=ports),
+        intervention_pb2.InterventionPlanned: partial(on_intervention_planned, ports=ports),
+    }
+
+
+def on_loop_requested(event: Event, *, ports: Ports) -> list[Emit]:
+    """The checkpoint that a run measures first: as it is, or trained on the corpus where the recipe says so."""
+    request = cast(loop_pb2.LoopRequested, event.message)
+    spec = RunSpec.load(ports.store, artifact_of(request.run_spec))
+    position = common_pb2.RunPosition(run_id=request.position.run_id, arm=request.position.arm)
+    ready = checkpoint_pb2.CheckpointReady(
+        position=position,
+        checkpoint=artifact_ref(spec.base),
+        kind=checkpoint_pb2.CHECKPOINT_KIND_BASE,
+        run_spec=request.run_spec,
+        metering=common_pb2.Metering(),
+        diagnosis_wanted=True,
+    )
+    _record_start(ports.store, spec.base, run_id=position.run_id)
+    if spec.recipe.base.train is None:
+        return [_emitted(ready)]
+    job = TrainingJob(
+        start=spec.base,
+        corpus=spec.corpus,
+        batch=None,
+        replay_share=0.0,
+        settings=spec.recipe.base.train,
+        template=spec.recipe.template,
+        seed=spec.recipe.seed,
+        token_limit=0,
+    )
+    _add_training(ready, job, ports=ports, event=event)
+    return [_emitted(ready)]
+
+
+def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
+    """Train a candidate on new data with replay. An empty batch trains nothing: the controller ends the run."""
+    batch = cast(intervention_pb2.DataBatchReady, event.message)
+    if batch.example_count == 0:
+        log.info("empty batch: nothing to train", extra={"run_id": batch.position.run_id})
+        return []
+    plan = batch.plan
+    spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
+    job = TrainingJob(
+        start=artifact_of(plan.checkpoint),
+        corpus=spec.corpus,
+        batch=artifact_of(batch.batch),
+        replay_share=plan.replay_share,
+        settings=spec.recipe.fix,
+        template=spec.recipe.template,
+        seed=spec.recipe.seed + plan.position.round,
+        token_limit=plan.train_token_limit,
+    )
+    return [_emitted(_candidate(plan, job, ports=ports, event=event))]
+
+
+def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
+    """Repeat the training of the failing checkpoint with repaired settings: same start, same data.
+
+    Other kinds of plan are none of the trainer's business.
+    Raises Permanent where nothing was trained before, or where the fix changes nothing.
+    """
+    plan = cast(intervention_pb2.InterventionPlanned, event.message)
+    if plan.kind != diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX:
+        return []
+    if not plan.training_report.sha256:
+        raise Permanent(f"plan {plan.plan_id} repairs a training, but names no training report: nothing to repeat")
+    failed = TrainingReport.load(ports.store, artifact_of(plan.training_report)).job
+    fixes = fixes_of(plan.fixes)
+    settings = repaired_training(failed.settings, fixes)
+    if settings == failed.settings:
+        raise Permanent(
+            f"plan {plan.plan_id} changes no training setting ({', '.join(map(str, fixes)) or 'no fixes'}): "
+            "the same training would give the same checkpoint"
+        )
+    job = replace(failed, settings=settings, token_limit=plan.train_token_limit)
+    return [_emitted(_candidate(plan, job, ports=ports, event=event))]
+
+
+def _candidate(
+    plan: intervention_pb2.InterventionPlanned, job: TrainingJob, *, ports: Ports, event: Event
+) -> checkpoint_pb2.CheckpointReady:
+    ready = checkpoint_pb2.CheckpointReady(
+        position=plan.position,
+        kind=checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE,
+        baseline=plan.checkpoint,
+        plan_id=plan.plan_id,
+        run_spec=plan.run_spec,
+        diagnosis_wanted=plan.diagnosis_wanted,
+    )
+    _add_training(ready, job, ports=ports, event=event)
+    return ready
+
+
+def _add_training(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, ports: Ports, event: Event) -> None:
+    """Put the trained checkpoint, its report and its cost into the event, and the checkpoint into the lineage."""
+    finished = _trained(job, ports=ports, event=event)
+    report = TrainingReport.load(ports.store, finished.report)
+    ready.checkpoint.CopyFrom(artifact_ref(finished.checkpoint))
+    ready.training_report.CopyFrom(artifact_ref(finished.report))
+    ready.metering.CopyFrom(
+        common_pb2.Metering(
+            wall_s=report.wall_s, gpu_s=finished.gpu_s, token_count=report.token_count, flops=report.flops
+        )
+    )
+    inputs = [f"checkpoint:{job.start.sha256}"]
+    if ready.plan_id:
+        batch = [f"batch:{job.batch.sha256}"] if job.batch else []
+        inputs = [f"plan:{ready.plan_id}", *batch, *inputs]
+    name = f"checkpoint:{finished.checkpoint.sha256}"
+    record(ports.store, Node(name, ready.position.run_id, tuple(inputs), _facts(report, ready=ready)))
+
+
+def _trained(job: TrainingJob, *, ports: Ports, event: Event) -> Finished:
+    """The job's result; trains only where no event, run or process has trained the same job before."""
+    finished = find_finished(ports.store, job)
+    if finished is None:
+        with ports.backend.hold(job, is_stopping=event.is_stopping):
+            finished = find_finished(ports.store, job)  # another process may have finished it while we waited
+            if finished is None:
+                finished = keep_finished(ports.store, ports.backend.train(job, is_stopping=event.is_stopping))
+    ports.backend.forget(job)
+    return finished
+
+
+def _record_start(store: ArtifactStore, start: Artifact, *, run_id: str) -> None:
+    """The base stands in the lineage; where another run made it, its history stays."""
+    name = f"checkpoint:{start.sha256}"
+    if find(store, name) is None:
+        record(store, Node(name, run_id, (), {"kind": "base"}))
+
+
+def _facts(report: TrainingReport, *, ready: checkpoint_pb2.CheckpointReady) -> Mapping[str, object]:
+    is_base = ready.kind == checkpoint_pb2.CHECKPOINT_KIND_BASE
+    return {
+        "kind": "base" if is_base else "candidate",
+        "job_id": report.job.job_id,
+        "steps": report.step_count,
+        "tokens": report.token_count,
+        "last_loss": report.loss_curve[-1][1],
+        "replay_share": report.job.replay_share,
+        "stopped_early": report.stopped_early,
+    }
+
+
+def _emitted(ready: checkpoint_pb2.CheckpointReady) -> Emit:
+    return Emit(ready, key=ready.position.run_id, subject=ready.position.run_id)

@@ -1,0 +1,291 @@
+"""Handlers of the trainer, with a backend that counts its trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import event, recipe, run_spec
+from google.protobuf.message import Message
+
+from mendloop.artifacts.lineage import Node, find, record
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.core.errors import Interrupted, Permanent
+from mendloop.core.recipe import TrainSettings
+from mendloop.core.training import TrainingJob, TrainingReport
+from mendloop.core.wire import artifact_of, artifact_ref
+from mendloop.trainer.handlers import Ports, handlers
+from mendloop.trainer.ports import Trained
+from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
+
+BINARY = "application/octet-stream"
+OLD = {"steps": 5, "eos_in_loss": False, "on_unhealthy": "warn"}
+
+
+@dataclass
+class FakeTraining:
+    """Stores a checkpoint named after the job, and remembers what it was asked."""
+
+    store: ArtifactStore
+    trained: list[TrainingJob] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    on_hold: Callable[[TrainingJob], None] = lambda job: None
+    error: Exception | None = None
+
+    @contextmanager
+    def hold(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Iterator[None]:
+        self.on_hold(job)
+        yield
+
+    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Trained:
+        if self.error:
+            raise self.error
+        self.trained.append(job)
+        checkpoint = self.store.put(f"checkpoint of {job.job_id}".encode(), media_type=BINARY)
+        return Trained(checkpoint, _report(job), gpu_s=1.5)
+
+    def forget(self, job: TrainingJob) -> None:
+        self.forgotten.append(job.job_id)
+
+
+def _report(job: TrainingJob) -> TrainingReport:
+    return TrainingReport(
+        job=job,
+        health=(),
+        loss_curve=((job.settings.steps, 0.25),),
+        step_count=job.settings.steps,
+        token_count=700,
+        wall_s=2.5,
+        flops=4200.0,
+        stopped_early="",
+    )
+
+
+@dataclass
+class World:
+    """A store with a run specification, and the service over it."""
+
+    store: ArtifactStore
+    backend: FakeTraining
+    base: Artifact
+    spec_ref: common_pb2.ArtifactRef
+    corpus: Artifact
+
+    def handle(self, message: Message, *, event_id: str = "e1") -> list[checkpoint_pb2.CheckpointReady]:
+        emits = list(handlers(Ports(self.store, self.backend))[type(message)](event(message, event_id=event_id)))
+        assert all(emit.key == emit.subject == "r1" for emit in emits)
+        return [emit.message for emit in emits if isinstance(emit.message, checkpoint_pb2.CheckpointReady)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "artifacts")
+
+
+def _world(store: ArtifactStore, **base: Any) -> World:
+    start = store.put(b"base", media_type=BINARY)
+    spec = run_spec(
+        store, base=start, recipe=recipe(base={"model": "package:scan/base", **base}, fix={"steps": 7}, seed=3)
+    )
+    return World(store, FakeTraining(store), start, artifact_ref(spec.store(store)), spec.corpus)
+
+
+def _request(world: World, *, run_id: str = "r1") -> loop_pb2.LoopRequested:
+    return loop_pb2.LoopRequested(position=common_pb2.RunPosition(run_id=run_id), run_spec=world.spec_ref)
+
+
+def _plan(world: World, **fields: Any) -> intervention_pb2.InterventionPlanned:
+    defaults: dict[str, Any] = {
+        "position": common_pb2.RunPosition(run_id="r1", round=2),
+        "plan_id": "p1",
+        "kind": diagnosis_pb2.INTERVENTION_KIND_DATA,
+        "checkpoint": artifact_ref(world.base),
+        "run_spec": world.spec_ref,
+        "train_token_limit": 5000,
+        "replay_share": 0.7,
+        "diagnosis_wanted": True,
+    }
+    return intervention_pb2.InterventionPlanned(**{**defaults, **fields})
+
+
+def _batch(world: World, *, example_count: int = 4) -> intervention_pb2.DataBatchReady:
+    batch = artifact_ref(world.store.put(b"rows", media_type=BINARY)) if example_count else None
+    return intervention_pb2.DataBatchReady(
+        position=common_pb2.RunPosition(run_id="r1", round=2),
+        batch=batch,
+        example_count=example_count,
+        plan=_plan(world),
+    )
+
+
+def _failed_job(world: World) -> TrainingJob:
+    return TrainingJob(world.base, world.corpus, None, 0.0, TrainSettings(**OLD), "IN: {prompt} OUT:", 3, 0)
+
+
+def _fix(
+    world: World, *, setting: str = "train.eos_in_loss", value: str = "true"
+) -> intervention_pb2.InterventionPlanned:
+    return _plan(
+        world,
+        kind=diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX,
+        fixes=[diagnosis_pb2.SettingFix(setting=setting, value_json=value)],
+        training_report=artifact_ref(_report(_failed_job(world)).store(world.store)),
+    )
+
+
+def test_a_base_that_needs_no_training_is_ready_at_once(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    (ready,) = world.handle(_request(world))
+
+    assert artifact_of(ready.checkpoint) == world.base
+    assert (ready.kind, ready.position.round) == (checkpoint_pb2.CHECKPOINT_KIND_BASE, 0)
+    assert ready.diagnosis_wanted
+    assert not ready.training_report.sha256
+    assert not ready.baseline.sha256
+    assert world.backend.trained == []
+    node = find(store, f"checkpoint:{world.base.sha256}")
+    assert node is not None
+    assert node.inputs == ()
+
+
+def test_a_base_is_trained_on_the_corpus_where_the_recipe_says_so(store: ArtifactStore) -> None:
+    world = _world(store, train=OLD)
+
+    (ready,) = world.handle(_request(world))
+
+    (job,) = world.backend.trained
+    assert job == _failed_job(world)
+    report = TrainingReport.load(store, artifact_of(ready.training_report))
+    assert report.job == job
+    assert (ready.metering.wall_s, ready.metering.gpu_s) == (2.5, 1.5)
+    assert (ready.metering.token_count, ready.metering.flops) == (700, 4200.0)
+    node = find(store, f"checkpoint:{ready.checkpoint.sha256}")
+    assert node is not None
+    assert node.inputs == (f"checkpoint:{world.base.sha256}",)
+
+
+def test_new_data_is_trained_with_replay_from_the_plans_checkpoint(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    (ready,) = world.handle(_batch(world))
+
+    (job,) = world.backend.trained
+    assert (job.start, job.corpus, job.replay_share) == (world.base, world.corpus, 0.7)
+    assert (job.seed, job.token_limit, job.settings.steps) == (5, 5000, 7)
+    assert ready.kind == checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE
+    assert artifact_of(ready.baseline) == world.base
+    assert (ready.plan_id, ready.position.round, ready.diagnosis_wanted) == ("p1", 2, True)
+    assert ready.run_spec == world.spec_ref
+    node = find(store, f"checkpoint:{ready.checkpoint.sha256}")
+    assert node is not None
+    assert job.batch is not None
+    assert node.inputs == ("plan:p1", f"batch:{job.batch.sha256}", f"checkpoint:{world.base.sha256}")
+
+
+def test_an_empty_batch_trains_nothing(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    assert world.handle(_batch(world, example_count=0)) == []
+    assert world.backend.trained == []
+
+
+@pytest.mark.parametrize("kind", [diagnosis_pb2.INTERVENTION_KIND_DATA, diagnosis_pb2.INTERVENTION_KIND_EVALUATION_FIX])
+def test_other_services_plans_are_left_alone(store: ArtifactStore, kind: diagnosis_pb2.InterventionKind) -> None:
+    world = _world(store)
+
+    assert world.handle(_plan(world, kind=kind)) == []
+    assert world.backend.trained == []
+
+
+def test_a_training_fix_repeats_the_job_with_only_the_setting_repaired(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    (ready,) = world.handle(_fix(world))
+
+    (job,) = world.backend.trained
+    failed = _failed_job(world)
+    settings = failed.settings.model_copy(update={"eos_in_loss": True})
+    assert job == replace(failed, settings=settings, token_limit=5000)
+    assert ready.kind == checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE
+    node = find(store, f"checkpoint:{ready.checkpoint.sha256}")
+    assert node is not None
+    assert node.inputs == ("plan:p1", f"checkpoint:{world.base.sha256}")
+
+
+def test_a_fix_that_changes_nothing_is_refused(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    with pytest.raises(Permanent, match=r"p1 changes no training setting \(train.eos_in_loss=false\)"):
+        world.handle(_fix(world, value="false"))
+
+
+def test_a_fix_without_a_training_before_is_refused(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    with pytest.raises(Permanent, match="names no training report"):
+        world.handle(_plan(world, kind=diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX))
+
+
+def test_the_same_job_asked_for_twice_is_trained_once(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    first = world.handle(_batch(world), event_id="e1")
+    second = world.handle(_batch(world), event_id="e2")
+
+    assert first == second
+    assert len(world.backend.trained) == 1
+    assert store.doc_names("jobs") == [world.backend.trained[0].job_id]
+
+
+def test_a_job_that_another_process_finishes_while_we_wait_is_not_trained_again(store: ArtifactStore) -> None:
+    world = _world(store)
+    other = FakeTraining(store)
+    elsewhere = replace(world, backend=other)
+
+    def finish_elsewhere(job: TrainingJob) -> None:
+        elsewhere.handle(_batch(world))
+
+    world.backend.on_hold = finish_elsewhere
+
+    (ready,) = world.handle(_batch(world))
+
+    assert world.backend.trained == []
+    assert len(other.trained) == 1
+    assert ready.training_report.sha256
+
+
+def test_resume_points_are_forgotten_once_the_result_is_kept(store: ArtifactStore) -> None:
+    world = _world(store)
+
+    world.handle(_batch(world))
+
+    assert world.backend.forgotten == [world.backend.trained[0].job_id]
+
+
+@pytest.mark.parametrize("error", [Interrupted("stop"), Permanent("diverged")])
+def test_a_training_that_does_not_end_leaves_no_result(store: ArtifactStore, error: Exception) -> None:
+    world = _world(store)
+    world.backend.error = error
+
+    with pytest.raises(type(error)):
+        world.handle(_batch(world))
+
+    assert store.doc_names("jobs") == []
+    assert world.backend.forgotten == []
+
+
+def test_a_base_that_an_earlier_run_made_keeps_its_history(store: ArtifactStore) -> None:
+    world = _world(store)
+    name = f"checkpoint:{world.base.sha256}"
+    record(store, Node(name, "r0", ("plan:p0",), {}))
+
+    world.handle(_request(world))
+
+    node = find(store, name)
+    assert node is not None
+    assert node.inputs == ("plan:p0",)
