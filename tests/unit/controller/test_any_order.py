@@ -64,10 +64,14 @@ SCENARIOS: dict[str, tuple[Callable[[World], None], dict[str, object], int]] = {
 }
 
 
+_FOLDER = tempfile.TemporaryDirectory(prefix="mend-order-")
+"""Shared by all examples, for hypothesis allows no fixture of a function; removed when Python exits."""
+
+
 @cache
 def _in_order(name: str) -> World:
     play, changes, _ = SCENARIOS[name]
-    world = World(Path(tempfile.mkdtemp(prefix="mend-order-")), **changes)
+    world = World(Path(_FOLDER.name) / name, **changes)
     play(world)
     return world
 
