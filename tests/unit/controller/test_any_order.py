@@ -71,7 +71,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="mend-order-")
 @cache
 def _in_order(name: str) -> World:
     play, changes, _ = SCENARIOS[name]
-    world = World(Path(_FOLDER.name) / name, **changes)
+    world = World(Path(_FOLDER.name) / name.replace(" ", "-"), **changes)
     play(world)
     return world
 
