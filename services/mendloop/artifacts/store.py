@@ -34,7 +34,7 @@ class ArtifactStore:
     """A store under one fsspec URI (file:// by default, s3:// and others where their package is installed)."""
 
     def __init__(self, base_uri: str | Path) -> None:
-        uri = base_uri.resolve().as_uri() if isinstance(base_uri, Path) else base_uri
+        uri = f"file://{base_uri.resolve()}" if isinstance(base_uri, Path) else base_uri
         self._fs, self._root = fsspec.core.url_to_fs(uri)
         self._scheme = uri.split("://")[0] if "://" in uri else "file"
 

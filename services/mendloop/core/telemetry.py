@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -114,7 +115,8 @@ class Telemetry:
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # who asked did not wait for the answer
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
                 return

@@ -91,7 +91,7 @@ def _evidence_plot(verdict: Document) -> str:
     rows = [
         (f"{row['probe']}: {row['measurement']}", Estimate(row["value"], row["low"], row["high"], row["n"]))
         for row in verdict["evidence"]
-        if row["n"] and row["measurement"].endswith("share") and 0 <= row["value"] <= 1
+        if row["n"] and row["measurement"].partition("[")[0].endswith(("share", "_failed", "_passing"))
     ]
     return evidence_shares(rows) if rows else ""
 

@@ -76,7 +76,7 @@ def slice_accuracy(rows: Sequence[Comparison], *, threshold: float) -> str:
         _rows(axes, [f"{'▸ ' if row.is_target else ''}{row.label} (n={row.before.n})" for row in rows])
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("accuracy, 95 % exact interval")
-        _legend(axes)
+        _legend(figure, axes)
         return _svg(figure, title="Accuracy per slice before and after")
 
 
@@ -90,7 +90,7 @@ def gate_forest(rows: Sequence[Difference], *, margin: float) -> str:
         axes.axvline(-margin, color=BAD, linewidth=0.8, linestyle="--", label=f"margin −{margin:g}")
         _rows(axes, [f"{row.label} (n={row.estimate.n})" for row in rows])
         axes.set_xlabel("change of accuracy on the same items, 95 % interval")
-        _legend(axes)
+        _legend(figure, axes)
         return _svg(figure, title="Gates")
 
 
@@ -127,7 +127,7 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> st
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss, nats per token")
         axes.set_yscale("log")
-        _legend(axes)
+        _legend(figure, axes)
         return _svg(figure, title="Training loss")
 
 
@@ -149,9 +149,9 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_axisbelow(True)
 
 
-def _legend(axes: Axes) -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.32), ncols=3)
+        figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=5)
 
 
 def _svg(figure: Figure, *, title: str) -> str:
