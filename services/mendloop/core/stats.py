@@ -36,6 +36,22 @@ def p_below(correct: int, n: int, *, threshold: float) -> float:
     return float(bdtr(correct, n, threshold)) if n else 1.0
 
 
+def p_lower(correct: int, n: int, *, other_correct: int, other_n: int) -> float:
+    """One-sided exact p-value of "the first proportion is at least the other" (Fisher 1935); small means lower.
+
+    Conditions on the margins: the hypergeometric probability of at most `correct` successes in the first group.
+    """
+    if not (0 <= correct <= n and 0 <= other_correct <= other_n):
+        raise ValueError(f"correct is {correct} of n = {n} against {other_correct} of {other_n}; it must lie in 0..n")
+    successes, total = correct + other_correct, n + other_n
+    fewest = max(0, successes - other_n)
+    logs = [
+        _log_choose(n, k) + _log_choose(other_n, successes - k) - _log_choose(total, successes)
+        for k in range(fewest, correct + 1)
+    ]
+    return min(1.0, math.fsum(math.exp(value) for value in logs))
+
+
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values (q-values) in the order given: reject q <= rate (Benjamini & Hochberg 1995)."""
     count = len(p_values)
@@ -82,6 +98,10 @@ def p_not_inferior(lost: int, gained: int, *, n: int, margin: float) -> float:
     if not 0 < margin < 1:
         raise ValueError(f"margin is {margin}; it must lie between 0 and 1")
     return 0.5 * math.erfc(_tango(lost, gained, n=n, delta=-margin) / math.sqrt(2)) if n else 1.0
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _tango(lost: int, gained: int, *, n: int, delta: float) -> float:

@@ -13,6 +13,7 @@ from mendloop.core.stats import (
     holm,
     p_below,
     p_improved,
+    p_lower,
     p_not_inferior,
     paired_difference,
 )
@@ -114,3 +115,16 @@ def test_non_inferiority_errs_at_most_at_its_level() -> None:
 def test_no_change_on_many_items_is_non_inferior() -> None:
     assert p_not_inferior(0, 0, n=300, margin=0.05) < 0.001
     assert p_not_inferior(0, 0, n=10, margin=0.05) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "other_correct", "other_n"), [(3, 10, 8, 10), (0, 5, 40, 40), (50, 60, 9, 12)]
+)
+def test_lower_is_fishers_exact_test(correct: int, n: int, other_correct: int, other_n: int) -> None:
+    table = [[correct, n - correct], [other_correct, other_n - other_correct]]
+    expected = reference.fisher_exact(table, alternative="less").pvalue
+    assert p_lower(correct, n, other_correct=other_correct, other_n=other_n) == pytest.approx(expected)
+
+
+def test_lower_than_nothing_is_never_shown() -> None:
+    assert p_lower(0, 10, other_correct=0, other_n=0) == 1.0

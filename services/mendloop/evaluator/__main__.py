@@ -1,0 +1,31 @@
+"""Wires the evaluator from the environment and runs it."""
+
+from __future__ import annotations
+
+from mendloop.bus.wiring import open_store, run_service
+from mendloop.core.contracts import EVALUATOR
+from mendloop.core.telemetry import Telemetry
+from mendloop.evaluator.adapters.checkpoints import StoredCheckpoints
+from mendloop.evaluator.adapters.outcomes import StoredOutcomes
+from mendloop.evaluator.handlers import Ports, handlers
+from mendloop.evaluator.settings import EvaluatorSettings
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = EvaluatorSettings.from_environment()
+    store, sealed_store = open_store(settings.artifacts_uri), open_store(settings.sealed_artifacts_uri)
+    telemetry = Telemetry(EVALUATOR)
+    ports = Ports(
+        store=store,
+        sealed_store=sealed_store,
+        outcomes=StoredOutcomes(store),
+        sealed_outcomes=StoredOutcomes(sealed_store),
+        models=StoredCheckpoints(store, cache=settings.work_dir / "checkpoints"),
+        telemetry=telemetry,
+    )
+    run_service(settings, service=EVALUATOR, handlers=handlers(ports), telemetry=telemetry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How an evaluation is done: loaded checkpoints and stored shards."""

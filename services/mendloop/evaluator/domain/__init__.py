@@ -1,0 +1,1 @@
+"""How an evaluation is decided: shards, outcomes, weak slices. Pure."""

@@ -1,0 +1,280 @@
+"""What the evaluator does about each event: cut into shards, score a shard, fan in, measure again.
+
+Knows events and ports; knows neither how a slice is found weak nor how a model is run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from mendloop.artifacts.lineage import Node, record
+from mendloop.artifacts.store import ArtifactStore
+from mendloop.artifacts.tables import get_rows
+from mendloop.bus.runtime import Emit, Event, Handler
+from mendloop.core.errors import InvalidEvent, Permanent
+from mendloop.core.fixes import repaired_recipe
+from mendloop.core.records import Item, Outcome
+from mendloop.core.run_spec import RunSpec
+from mendloop.core.telemetry import Telemetry
+from mendloop.core.wire import artifact_of, artifact_ref, fixes_of, slice_message, slice_name
+from mendloop.evaluator.domain.scoring import Cost, total_cost
+from mendloop.evaluator.domain.sharding import evaluation_id
+from mendloop.evaluator.domain.slices import SliceSearch, find_weak_slices
+from mendloop.evaluator.domain.weakness import SliceRules
+from mendloop.evaluator.measurement import Measurement, shard_name
+from mendloop.evaluator.messages import completed, failed, metering, sealed_comparisons
+from mendloop.evaluator.ports import ModelLoader, OutcomeStore, Scored
+from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Message)
+WHOLE = "all"
+"""The part under which the outcomes of a whole evaluation are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the handlers work with. Nothing of a sealed item goes anywhere but sealed_store and sealed_outcomes."""
+
+    store: ArtifactStore
+    sealed_store: ArtifactStore
+    outcomes: OutcomeStore
+    sealed_outcomes: OutcomeStore
+    models: ModelLoader
+    telemetry: Telemetry
+
+
+def handlers(ports: Ports) -> dict[type[Message], Handler]:
+    """The handlers, bound to their ports."""
+    return {
+        checkpoint_pb2.CheckpointReady: partial(on_checkpoint_ready, ports=ports),
+        evaluation_pb2.EvaluationShard: partial(on_evaluation_shard, ports=ports),
+        evaluation_pb2.ShardScored: partial(on_shard_scored, ports=ports),
+        intervention_pb2.InterventionPlanned: partial(on_intervention_planned, ports=ports),
+    }
+
+
+def on_checkpoint_ready(event: Event, *, ports: Ports) -> list[Emit]:
+    """A checkpoint can be measured: cut the suite into shards."""
+    ready = _expect(event, checkpoint_pb2.CheckpointReady)
+    return _shards(ready, RunSpec.load(ports.store, artifact_of(ready.run_spec)))
+
+
+def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
+    """The evaluation is at fault: measure the same checkpoint again with the repaired suite."""
+    plan = _expect(event, intervention_pb2.InterventionPlanned)
+    if plan.kind != diagnosis_pb2.INTERVENTION_KIND_EVALUATION_FIX:
+        return []
+    spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
+    repaired = replace(spec, recipe=repaired_recipe(spec.recipe, fixes_of(plan.fixes)))
+    ready = checkpoint_pb2.CheckpointReady(
+        position=plan.position,
+        checkpoint=plan.checkpoint,
+        kind=checkpoint_pb2.CHECKPOINT_KIND_REMEASURED,
+        baseline=plan.checkpoint,
+        plan_id=plan.plan_id,
+        run_spec=artifact_ref(repaired.store(ports.store)),
+        training_report=plan.training_report,
+        diagnosis_wanted=plan.diagnosis_wanted,
+    )
+    return _shards(ready, repaired)
+
+
+def on_evaluation_shard(event: Event, *, ports: Ports) -> list[Emit]:
+    """Score one shard of the items and of the sealed items; finished parts are not scored again."""
+    shard = _expect(event, evaluation_pb2.EvaluationShard)
+    spec = RunSpec.load(ports.store, artifact_of(shard.run_spec))
+    if shard.evaluation_id != _id_of(spec, shard.checkpoint):
+        raise InvalidEvent(
+            f"shard {shard.shard_index} belongs to evaluation {shard.evaluation_id}, but its checkpoint and suite are"
+            f" {_id_of(spec, shard.checkpoint)}: the suite was changed after the evaluation began; start it again"
+        )
+    measurement = Measurement(
+        evaluation_id=shard.evaluation_id,
+        index=shard.shard_index,
+        count=shard.shard_count,
+        spec=spec,
+        task=spec.task(),
+        load=lambda: ports.models.load(artifact_of(shard.checkpoint)),
+        telemetry=ports.telemetry,
+        is_stopping=event.is_stopping,
+    )
+    sealed_cost = Cost()
+    if spec.sealed_items is not None:
+        sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
+        sealed_cost = measurement.scored(sealed_items, kept_in=ports.sealed_outcomes).cost
+    scored = measurement.scored(get_rows(ports.store, spec.items, kind=Item), kept_in=ports.outcomes)
+    message = evaluation_pb2.ShardScored(
+        position=shard.position,
+        evaluation_id=shard.evaluation_id,
+        shard_index=shard.shard_index,
+        shard_count=shard.shard_count,
+        outcomes=artifact_ref(scored.outcomes),
+        metering=metering(total_cost([scored.cost, sealed_cost])),
+        checkpoint_ready=shard.checkpoint_ready,
+    )
+    run_id = shard.position.run_id
+    return [Emit(message, key=run_id, subject=run_id)]
+
+
+def on_shard_scored(event: Event, *, ports: Ports) -> list[Emit]:
+    """Fan-in: the shard that completes the evaluation answers with its result and its weak slices."""
+    shard = _expect(event, evaluation_pb2.ShardScored)
+    if not _is_last(shard, store=ports.store):
+        return []
+    ready = shard.checkpoint_ready
+    spec = RunSpec.load(ports.store, artifact_of(ready.run_spec))
+    rules = SliceRules.of(spec.recipe.suite)
+    whole, cost = _whole(shard, spec, ports=ports)
+    outcomes = ports.outcomes.rows(whole)
+    search = find_weak_slices(outcomes, rules=rules)
+    _record(shard, search, outcomes, store=ports.store)
+    weak = search.weak if ready.diagnosis_wanted else ()
+    result = completed(shard, whole.outcomes, outcomes, search, axes=rules.axes, weak_count=len(weak), cost=cost)
+    result.sealed.extend(_sealed(shard, spec, rules, ports=ports))
+    failures = [
+        failed(shard, whole.outcomes, outcomes, found, threshold=rules.weak_below, weak_count=len(weak))
+        for found in weak
+    ]
+    run_id, identity = shard.position.run_id, _identity(shard)
+    return [
+        Emit(result, key=run_id, identity=identity, subject=run_id),
+        *(
+            Emit(
+                failure,
+                key=f"{run_id}/{failure.slice.slice_id}",
+                identity=f"{identity}/{failure.slice.slice_id}",
+                subject=run_id,
+            )
+            for failure in failures
+        ),
+    ]
+
+
+def _shards(ready: checkpoint_pb2.CheckpointReady, spec: RunSpec) -> list[Emit]:
+    run_id, name, count = ready.position.run_id, _id_of(spec, ready.checkpoint), spec.recipe.suite.shards
+    log.info("evaluation starts", extra={"run_id": run_id, "evaluation_id": name, "shard_count": count})
+    return [
+        Emit(
+            evaluation_pb2.EvaluationShard(
+                position=ready.position,
+                evaluation_id=name,
+                checkpoint=ready.checkpoint,
+                run_spec=ready.run_spec,
+                shard_index=index,
+                shard_count=count,
+                checkpoint_ready=ready,
+            ),
+            key=f"{run_id}/{name}/{index}",
+            subject=run_id,
+        )
+        for index in range(count)
+    ]
+
+
+def _id_of(spec: RunSpec, checkpoint: common_pb2.ArtifactRef) -> str:
+    return evaluation_id(
+        spec.recipe,
+        checkpoint_sha=checkpoint.sha256,
+        items_sha=spec.items.sha256,
+        sealed_sha=spec.sealed_items.sha256 if spec.sealed_items else "",
+    )
+
+
+def _identity(shard: evaluation_pb2.ShardScored) -> str:
+    return f"{shard.position.run_id}/{shard.position.round}/{shard.evaluation_id}"
+
+
+def _is_last(shard: evaluation_pb2.ShardScored, *, store: ArtifactStore) -> bool:
+    """Notes that the shard arrived, then looks whether all did.
+
+    A run notes for itself: two runs that measure the same checkpoint share outcomes, and each needs an answer.
+    """
+    namespace = f"arrived/{shard.evaluation_id}"
+    names = [f"{_identity(shard)}/{shard_name(i, shard.shard_count)}" for i in range(shard.shard_count)]
+    store.put_doc(namespace, names[shard.shard_index], b"{}")
+    return all(store.get_doc(namespace, name) is not None for name in names)
+
+
+def _whole(shard: evaluation_pb2.ShardScored, spec: RunSpec, *, ports: Ports) -> tuple[Scored, Cost]:
+    """All outcomes of the evaluation, merged and kept, and what they and the sealed ones cost."""
+    items = get_rows(ports.store, spec.items, kind=Item)
+    whole = _merged(shard, kept_in=ports.outcomes, item_ids={item.item_id for item in items})
+    if spec.sealed_items is None:
+        return whole, whole.cost
+    sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
+    sealed = _merged(shard, kept_in=ports.sealed_outcomes, item_ids={item.item_id for item in sealed_items})
+    return whole, total_cost([whole.cost, sealed.cost])
+
+
+def _merged(shard: evaluation_pb2.ShardScored, *, kept_in: OutcomeStore, item_ids: set[str]) -> Scored:
+    names = [shard_name(i, shard.shard_count) for i in range(shard.shard_count)]
+    found = [scored for name in names if (scored := kept_in.find(shard.evaluation_id, name)) is not None]
+    rows = [row for scored in found for row in kept_in.rows(scored)]
+    if {row.item_id for row in rows} != item_ids or len(rows) != len(item_ids):
+        raise Permanent(
+            f"evaluation {shard.evaluation_id} has {len(rows)} outcomes in {len(found)} of {len(names)} shards for"
+            f" {len(item_ids)} items: outcomes were lost or belong to other items; start the evaluation again"
+        )
+    ordered = sorted(rows, key=lambda row: row.item_id)
+    cost = total_cost(scored.cost for scored in found)
+    return kept_in.keep(shard.evaluation_id, WHOLE, outcomes=ordered, cost=cost)
+
+
+def _sealed(
+    shard: evaluation_pb2.ShardScored, spec: RunSpec, rules: SliceRules, *, ports: Ports
+) -> list[evaluation_pb2.SealedComparison]:
+    """Paired counts of a candidate against its baseline; empty, with the reason logged, where there are none."""
+    ready = shard.checkpoint_ready
+    if ready.kind != checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE or not ready.baseline.sha256:
+        return []
+    before = _id_of(spec, ready.baseline)
+    facts = {"run_id": shard.position.run_id, "evaluation_id": shard.evaluation_id, "baseline_evaluation_id": before}
+    if spec.sealed_items is None:
+        log.warning("no sealed comparison", extra={**facts, "reason": "the suite has no sealed items"})
+        return []
+    baseline, candidate = (ports.sealed_outcomes.find(name, WHOLE) for name in (before, shard.evaluation_id))
+    open_baseline = ports.outcomes.find(before, WHOLE)
+    if baseline is None or candidate is None or open_baseline is None:
+        log.warning("no sealed comparison", extra={**facts, "reason": "the baseline was not measured on this suite"})
+        return []
+    targets = find_weak_slices(ports.outcomes.rows(open_baseline), rules=rules).weak
+    return sealed_comparisons(
+        ports.sealed_outcomes.rows(baseline),
+        ports.sealed_outcomes.rows(candidate),
+        axes=rules.axes,
+        targets=[found.conditions for found in targets],
+    )
+
+
+def _record(
+    shard: evaluation_pb2.ShardScored, search: SliceSearch, outcomes: Sequence[Outcome], *, store: ArtifactStore
+) -> None:
+    """Lineage and one log line for the search and each weak slice."""
+    run_id, checkpoint = shard.position.run_id, shard.checkpoint_ready.checkpoint.sha256
+    name = f"evaluation:{shard.evaluation_id}"
+    accuracy = sum(outcome.is_correct for outcome in outcomes) / len(outcomes) if outcomes else 0.0
+    facts: dict[str, object] = {"accuracy": accuracy, "n": len(outcomes)}
+    record(store, Node(name, run_id, inputs=(f"checkpoint:{checkpoint}",), facts=facts))
+    counts = {field: getattr(search, field) for field in search.__slots__ if field != "weak"}
+    log.info("slices searched", extra={"run_id": run_id, "evaluation_id": shard.evaluation_id, **facts, **counts})
+    for found in search.weak:
+        n, correct = found.search.n + found.confirm.n, found.search.correct + found.confirm.correct
+        message = slice_message(found.conditions)
+        facts = {"slice": slice_name(found.conditions), "n": n, "correct": correct}
+        node = f"failure:{shard.evaluation_id}/{message.slice_id}"
+        record(store, Node(node, run_id, inputs=(name,), facts=facts))
+        evidence = {"p_value": found.p_value, "q_value": found.q_value, "unexplained_count": found.unexplained_count}
+        log.info("weak slice", extra={"run_id": run_id, "slice_id": message.slice_id, **facts, **evidence})
+
+
+def _expect(event: Event, kind: type[M]) -> M:
+    if not isinstance(event.message, kind):
+        raise InvalidEvent(f"the handler of {kind.DESCRIPTOR.name} got {event.message.DESCRIPTOR.name}")
+    return event.message

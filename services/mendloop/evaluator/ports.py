@@ -1,0 +1,46 @@
+"""What the evaluator asks of the world: loaded checkpoints and a place for outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from mendloop.artifacts.store import Artifact
+from mendloop.core.records import Outcome
+from mendloop.evaluator.domain.scoring import Cost
+from mendloop.models.generation import LanguageModel
+
+
+class MeteredModel(LanguageModel, Protocol):
+    """A loaded checkpoint that knows whether its seconds are GPU-seconds."""
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+
+
+class ModelLoader(Protocol):
+    """Loads checkpoints."""
+
+    def load(self, checkpoint: Artifact) -> MeteredModel:
+        """The model of a checkpoint. Raises Permanent where it does not load."""
+
+
+class Scored(NamedTuple):
+    """Kept outcomes and what they cost when they were made."""
+
+    outcomes: Artifact
+    cost: Cost
+
+
+class OutcomeStore(Protocol):
+    """Outcomes of an evaluation, by the name of their part. One store is open, one is sealed."""
+
+    def find(self, evaluation_id: str, part: str) -> Scored | None:
+        """What is kept under the name, or None."""
+
+    def keep(self, evaluation_id: str, part: str, *, outcomes: Sequence[Outcome], cost: Cost) -> Scored:
+        """Keep outcomes under a name; when this returns, they outlive the process."""
+
+    def rows(self, scored: Scored) -> list[Outcome]:
+        """The outcomes themselves."""

@@ -1,0 +1,1 @@
+"""Suites that come from elsewhere, as task families (entry-point group mendloop.tasks)."""
