@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -73,8 +74,11 @@ def demo(
     """Run two failures of a small model through the loop: one is the data, one is not."""
     from mendloop.cli.demo import run_demo
 
-    for fault in run_demo(out, bus=bus, fresh=fresh, console=console):
+    with _interruptible("services stopped; nothing is lost, the same command goes on"):
+        faults = run_demo(out, bus=bus, fresh=fresh, console=console)
+    for fault in faults:
         console.print(f"[red]not as promised[/red]: {fault}")
+    if faults:
         raise typer.Exit(1)
 
 
@@ -89,7 +93,7 @@ def up(
 
     target = replace(context.obj, gateway_port=port)
     supervisor = Supervisor(target, replicas=_counts(replicas or []))
-    with supervisor:
+    with _interruptible("services stopped; unfinished work goes on when they start again"), supervisor:
         with console.status("starting") as status:
             for pending in supervisor.wait_ready(timeout_s=READY_TIMEOUT_S):
                 status.update(f"waiting for {', '.join(pending)}")
@@ -197,7 +201,8 @@ def subscribe(
         wanted = EventFilter.of(types=event_type or ["EvalFailed"], runs=[run_id] if run_id else [], causes=cause or [])
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    print_events(context.obj.bus(), wanted=wanted, from_start=from_start, as_json=as_json)
+    with _interruptible(""):
+        print_events(context.obj.bus(), wanted=wanted, from_start=from_start, as_json=as_json)
 
 
 @app.command()
@@ -263,6 +268,9 @@ def dlq_replay(context: typer.Context, letter_id: Annotated[str, typer.Argument(
 
 def main() -> None:
     """Entry point: an error that we raise on purpose is one line, not a trace."""
+    # SIGTERM ends a supervisor as Ctrl-C does; a shell's background job begins with SIGINT ignored
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with _errors_in_words():
         app()
 
@@ -274,14 +282,21 @@ def _errors_in_words() -> Iterator[None]:
     except MendloopError as error:
         Console(stderr=True).print(f"[red]mend:[/red] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+@contextmanager
+def _interruptible(farewell: str) -> Iterator[None]:
+    """Ctrl-C is no accident: what runs ends in order, and the exit status says so."""
+    try:
+        yield
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; nothing is lost, the same command goes on")
-        sys.exit(130)
+        Console(stderr=True).print(farewell)
+        raise typer.Exit(130) from None
 
 
 def _follow(target: Deployment, run_id: str) -> None:
     log = RunLog(target.bus(), store=target.store())
-    with Live(console=console, refresh_per_second=4) as screen:
+    with _interruptible("the run goes on"), Live(console=console, refresh_per_second=4) as screen:
         while True:
             log.refresh()
             view = log.view(run_id)
