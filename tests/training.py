@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mendloop.core.recipe import TrainSettings
 from mendloop.core.records import Example
 from mendloop.core.training import TrainingJob
 from mendloop.examples.scan.grammar import all_pairs
+from mendloop.trainer.adapters.hf_training import run_job
 
 TEMPLATE = "IN: {prompt} OUT:"
 
@@ -74,3 +76,25 @@ def job(*, batch: bool = False, replay_share: float = 0.5, token_limit: int = 0,
 
 def _artifact(digit: str) -> Artifact:
     return Artifact(f"file:///artifact-{digit}", digit * 64, 1, "application/octet-stream")
+
+
+def train_with_trace(work: TrainingJob, *, start: Path, folder: Path) -> None:
+    """Train in this process; folder/steps gets a line per step, folder/report.json the report without its seconds."""
+    with (folder / "steps").open("a") as steps:
+
+        def trace(step: int, token_count: int) -> None:
+            steps.write(f"{step}\n")
+            steps.flush()
+
+        report = run_job(
+            work,
+            start_dir=start,
+            corpus=scan_examples(200),
+            batch=scan_examples(16, source="batch", skip=5),
+            work_dir=folder / "work",
+            out_dir=folder / "out",
+            on_step=trace,
+            torch_threads=1,
+        )
+    values = {"curve": report.loss_curve, "tokens": report.token_count, "flops": report.flops}
+    (folder / "report.json").write_text(json.dumps(values))

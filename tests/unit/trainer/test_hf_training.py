@@ -8,6 +8,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_a_job_gives_the_same_bytes_wherever_it_runs_and_another_seed_others(sta
 
     _run(job(), start=start, folder=tmp_path / "a")
     _run(job(), start=elsewhere, folder=tmp_path / "b")
-    _run(job(learning_rate=2e-3), start=start, folder=tmp_path / "c")
+    _run(replace(job(), seed=8), start=start, folder=tmp_path / "c")
 
     a, b = ({p.name: p.read_bytes() for p in (tmp_path / name / "out").iterdir()} for name in "ab")
     assert a == b
