@@ -52,6 +52,7 @@ class Deployment:
             "OMP_NUM_THREADS": str(self.threads),
             "OMP_WAIT_POLICY": "PASSIVE",
             "HF_HUB_OFFLINE": own.get("HF_HUB_OFFLINE", "1"),
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # bars would stand between the log lines
             "TOKENIZERS_PARALLELISM": "false",
         }
         if service == GATEWAY:
