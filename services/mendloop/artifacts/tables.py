@@ -44,7 +44,9 @@ def put_rows(store: ArtifactStore, rows: Sequence[Row], *, kind: type[Row]) -> A
 def get_rows(store: ArtifactStore, artifact: Artifact, *, kind: type[Row]) -> list[Row]:
     """Rows of a Parquet artifact. Raises CorruptArtifact where it holds other rows."""
     try:
-        table = pq.read_table(io.BytesIO(store.get(artifact)))
+        # not pq.read_table: threads that its scanner leaves behind abort the process at exit, now and then, on a busy
+        # machine ("terminate called without an active exception", apache/arrow#34314)
+        table = pq.ParquetFile(pa.BufferReader(store.get(artifact))).read(use_threads=False)
     except pa.ArrowException as error:
         raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is not Parquet: {error}") from error
     if table.schema.names != schema_of(kind).names:
