@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
+
+from mendloop.core.settings import KNOWN_ELSEWHERE, ServiceSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ROOT / "services" / "mendloop"
@@ -86,3 +89,14 @@ def test_only_main_reads_the_environment(path: Path) -> None:
         return
     for node in ast.walk(ast.parse(path.read_text())):
         assert not (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}), path
+
+
+def test_all_services_can_share_one_environment() -> None:
+    own = set()
+    for service in SERVICES:
+        module = importlib.import_module(f"mendloop.{service}.settings")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, ServiceSettings):
+                own |= set(value.model_fields) - set(ServiceSettings.model_fields)
+    listed = {name.removeprefix("MENDLOOP_").lower() for name in KNOWN_ELSEWHERE} - {"cache"}
+    assert listed == own

@@ -24,7 +24,8 @@ class StoredOutcomes:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(io.BytesIO(self._store.get(artifact)), columns=_COLUMNS, use_threads=False)
+            file = pq.ParquetFile(io.BytesIO(self._store.get(artifact)))
+            table = file.read(columns=_COLUMNS, use_threads=False)
         except (pa.ArrowInvalid, KeyError) as error:
             raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is no outcome table: {error}") from error
         if set(table.column_names) != set(_COLUMNS):
