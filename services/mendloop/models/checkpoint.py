@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -13,6 +12,7 @@ from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.errors import InvalidRecipe
 
 MEDIA_TYPE = "application/vnd.mendloop.checkpoint+json"
+_FILE = "application/octet-stream"
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 
 
@@ -30,10 +30,9 @@ def save_checkpoint(store: ArtifactStore, directory: Path) -> Artifact:
     """Store every file of a checkpoint directory; the manifest's hash is the checkpoint's id."""
     check_directory(directory)
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    files = {
-        str(path.relative_to(directory)): asdict(store.put(path.read_bytes(), media_type="application/octet-stream"))
-        for path in paths
-    }
+    stored = {str(path.relative_to(directory)): store.put(path.read_bytes(), media_type=_FILE) for path in paths}
+    # without the place: the same checkpoint has the same id in every store
+    files = {name: {"sha256": file.sha256, "byte_count": file.byte_count} for name, file in stored.items()}
     return store.put(json.dumps({"files": files}, sort_keys=True).encode(), media_type=MEDIA_TYPE)
 
 
@@ -48,7 +47,7 @@ def open_checkpoint(store: ArtifactStore, artifact: Artifact, *, cache: Path) ->
         for name, fields in json.loads(store.get(artifact))["files"].items():
             path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(store.get(Artifact(**fields)))
+            path.write_bytes(store.get(Artifact("", fields["sha256"], fields["byte_count"], _FILE)))
         os.replace(partial, target)
     except OSError:
         if not target.is_dir():  # not the race that another process won
