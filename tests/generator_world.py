@@ -90,6 +90,7 @@ class ListedSource:
 
     examples: Sequence[Example]
     name: str = "listed"
+    is_curriculum: bool = False
 
     def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         yield from self.examples
@@ -101,6 +102,7 @@ class HangingSource:
 
     first: Sequence[Example] = ()
     name: str = "hanging"
+    is_curriculum: bool = False
     released: threading.Event = field(default_factory=threading.Event)
 
     def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:

@@ -45,7 +45,10 @@ class Task(Protocol):
         """Whether the answer to any prompt is right, by program; False where no program can tell."""
 
     def teach(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
-        """Endless or finite candidates of a slice, shuffled by the seed; each is verified by the caller."""
+        """Endless or finite candidates of a slice, in the order in which they teach best; the seed fixes the rest.
+
+        Each is verified by the caller.
+        """
 
 
 def find_task(name: str, options: Options) -> Task:

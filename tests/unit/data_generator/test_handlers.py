@@ -241,8 +241,8 @@ def test_a_service_that_stops_amid_a_plan_gives_it_back(stage: Stage) -> None:
     asked = iter(range(10**9))
 
     with pytest.raises(Interrupted, match="400 candidates of teacher:sums"):
-        stage.answer(Event(stage.plan((BIG, 5)), "e1", "", lambda: next(asked) == 2))
-    assert stage.answer(stage.plan((BIG, 5))).example_count == 5
+        stage.answer(Event(stage.plan((BIG, 500)), "e1", "", lambda: next(asked) == 2))
+    assert stage.answer(stage.plan((BIG, 500))).example_count == 500
 
 
 def test_fingerprints_of_an_unknown_algorithm_are_refused(stage: Stage) -> None:

@@ -50,6 +50,11 @@ class PatientSource:
         """The name of the source within."""
         return self._source.name
 
+    @property
+    def is_curriculum(self) -> bool:
+        """As the source within."""
+        return self._source.is_curriculum
+
     def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """The candidates of the source within. Raises SourceGaveUp where none comes for stall_s seconds."""
         handoff = _Handoff()

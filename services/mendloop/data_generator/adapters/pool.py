@@ -30,6 +30,11 @@ class PoolSource:
         """pool."""
         return NAME
 
+    @property
+    def is_curriculum(self) -> bool:
+        """A pool is in no order: the selection chooses."""
+        return False
+
     def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """The matching rows, shuffled by the seed."""
         matching = set(range(len(self._examples)))

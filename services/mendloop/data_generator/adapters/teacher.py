@@ -21,6 +21,11 @@ class TaskTeacher:
         """teacher:TASK."""
         return self._name
 
+    @property
+    def is_curriculum(self) -> bool:
+        """Task.teach yields in the order in which it would teach."""
+        return True
+
     def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """What Task.teach yields. Raises SourceGaveUp where the family cannot teach these conditions."""
         try:

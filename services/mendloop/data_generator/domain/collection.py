@@ -28,6 +28,10 @@ class Source(Protocol):
     def name(self) -> str:
         """What an example of it has as its source, e.g. pool or teacher:scan."""
 
+    @property
+    def is_curriculum(self) -> bool:
+        """Whether its order is chosen to teach: then the first that pass are taken, and no more are asked for."""
+
     def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """Finite or endless candidates, in an order that the seed fixes. They need not be right, new or in the slice.
 
