@@ -16,7 +16,7 @@ from mendloop.diagnostician.domain.probes.label_audit import LabelAudit
 from mendloop.diagnostician.domain.probes.rescoring import Rescoring
 from mendloop.diagnostician.handlers import Ports, handlers
 from mendloop.diagnostician.settings import Settings
-from mendloop.models.transformers_backend import load_model
+from mendloop.models.transformers_backend import load_model, warm_up
 
 
 def main() -> None:
@@ -40,6 +40,7 @@ def main() -> None:
         telemetry=telemetry,
         failure_sample=settings.failure_sample,
     )
+    warm_up()  # ready means that the first slice does not wait for imports
     run_service(settings, service=DIAGNOSTICIAN, handlers=handlers(ports), telemetry=telemetry)
 
 

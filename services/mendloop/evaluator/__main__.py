@@ -9,6 +9,7 @@ from mendloop.evaluator.adapters.checkpoints import StoredCheckpoints
 from mendloop.evaluator.adapters.outcomes import StoredOutcomes
 from mendloop.evaluator.handlers import Ports, handlers
 from mendloop.evaluator.settings import EvaluatorSettings
+from mendloop.models.transformers_backend import warm_up
 
 
 def main() -> None:
@@ -24,6 +25,7 @@ def main() -> None:
         models=StoredCheckpoints(store, cache=settings.work_dir / "checkpoints"),
         telemetry=telemetry,
     )
+    warm_up()  # ready means that the first shard does not wait for imports
     run_service(settings, service=EVALUATOR, handlers=handlers(ports), telemetry=telemetry)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, LlamaConfig
 
 from mendloop.core.errors import Permanent
 from mendloop.core.records import StopReason
@@ -51,6 +51,16 @@ def load_model(directory: Path, *, batch_rows: int = BATCH_ROWS) -> Transformers
     if wrong:
         raise Permanent(f"the checkpoint in {directory} does not load: configuration and weights disagree: {wrong}")
     return TransformersModel(model.to(device).eval(), tokenizer, name=str(directory), batch_rows=batch_rows)
+
+
+def warm_up() -> None:
+    """Import and run once what the first checkpoint would otherwise wait for (seconds): a service calls it at start."""
+    sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "max_position_embeddings": 16}
+    config = LlamaConfig(**sizes, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.inference_mode():
+        model(torch.tensor([[1, 2]]), use_cache=True)
+    assert AutoTokenizer is not None  # transformers imports a class when it is first named
 
 
 class TransformersModel:
