@@ -55,9 +55,17 @@ def load_model(directory: Path, *, batch_rows: int = BATCH_ROWS) -> Transformers
 
 def warm_up() -> None:
     """Import and run once what the first checkpoint would otherwise wait for (seconds): a service calls it at start."""
-    sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "max_position_embeddings": 16}
-    config = LlamaConfig(**sizes, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    config = LlamaConfig(
+        vocab_size=8,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        max_position_embeddings=16,
+    )
+    build: Any = AutoModelForCausalLM.from_config
+    model = build(config).eval()
     with torch.inference_mode():
         model(torch.tensor([[1, 2]]), use_cache=True)
     assert AutoTokenizer is not None  # transformers imports a class when it is first named
