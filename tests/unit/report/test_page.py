@@ -1,0 +1,85 @@
+"""A run becomes figures and a page; nothing that comes from a run can act in the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+from run_events import data_run, sent
+
+from mendloop.artifacts.store import ArtifactStore
+from mendloop.core.contracts import decode
+from mendloop.core.events import Envelope
+from mendloop.report.page import render
+from mendloop.report.summary import Document, summarize
+from mendloop.runs.fold import fold
+from mendloop.runs.model import RunView
+from mendloop.v1 import checkpoint_pb2, diagnosis_pb2
+
+
+def _without_report(envelope: Envelope) -> Envelope:
+    message = decode(envelope.event_type, envelope.value)
+    if isinstance(message, checkpoint_pb2.CheckpointReady):
+        message.ClearField("training_report")  # no report lies in this test's store
+    return Envelope(envelope.topic, envelope.key, message.SerializeToString(), envelope.headers)
+
+
+def _summary(tmp_path: Path, events: list[Envelope]) -> Document:
+    view: RunView | None = reduce(lambda view, event: fold(view, _without_report(event)), events, None)
+    assert view is not None
+    return {**summarize(view, store=ArtifactStore(tmp_path)), "weak_below": 0.8}
+
+
+@pytest.fixture
+def summary(tmp_path: Path) -> Document:
+    return _summary(tmp_path, data_run())
+
+
+def test_figures_say_what_was_found_done_and_decided(summary: Document) -> None:
+    assert summary["outcome"] == summary["gate_decision"] == "promoted"
+    assert {verdict["cause"] for verdict in summary["verdicts"]} == {"DATA_MISSING"}
+    assert [plan["kind"] for plan in summary["plans"]] == ["data"]
+    assert summary["budget"]["new_examples"]["used"] == 30
+    assert any(row["is_target"] for row in summary["slices"])
+
+
+def test_accuracy_never_travels_without_n_and_interval(summary: Document) -> None:
+    for row in summary["slices"]:
+        for part in (row["before"], row["after"]):
+            assert part is None or (part["n"] > 0 and part["low"] <= part["accuracy"] <= part["high"])
+
+
+def test_figures_are_json(summary: Document) -> None:
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_unfinished_run_has_a_page(tmp_path: Path) -> None:
+    page = render([_summary(tmp_path, data_run()[:3])], title="t", subtitle="s")
+    assert "The run has not finished." in page
+
+
+def test_page_draws_slices_gates_and_stages(summary: Document) -> None:
+    page = render([summary], title="t", subtitle="s")
+    drawn = re.findall(r"<title>(.*?)</title>|<dc:title>(.*?)</dc:title>", page)
+    assert {"Accuracy per slice before and after", "Gates", "Stages"} <= {name for pair in drawn for name in pair}
+
+
+def test_text_of_a_run_is_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    events = data_run()
+    for index, envelope in enumerate(events):
+        message = decode(envelope.event_type, envelope.value)
+        if isinstance(message, diagnosis_pb2.DiagnosisReady):
+            message.summary = evil
+            message.evidence[0].reading = evil
+            events[index] = sent(message, second=20 + index)
+    page = render([_summary(tmp_path, events)], title=evil, subtitle=evil)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_same_run_gives_the_same_page(summary: Document) -> None:
+    assert render([summary], title="t", subtitle="s") == render([summary], title="t", subtitle="s")
