@@ -53,7 +53,7 @@ def test_member_long_at_work_lends_its_other_partitions(bus: KafkaBus, monkeypat
         stack.callback(busy.close)
         stack.callback(thread.join)
         stack.callback(done.set)
-        wait_until(only_what_waits_behind_the_long_one_is_left, every_s=0.2)
+        wait_until(only_what_waits_behind_the_long_one_is_left, every_s=0.2, deadline_s=60)
         busy.complete(held)
 
 
