@@ -122,11 +122,11 @@ def _bare_seconds(work: dict[str, dict[str, str]]) -> float:
     job = TrainingReport.load(store, _artifact(work["report"])).job
     assert spec.sealed_items is not None
     assert job.batch is not None
-    items = [*get_rows(store, spec.items, kind=Item), *get_rows(sealed_store, spec.sealed_items, kind=Item)]
-    corpus, batch = (get_rows(store, rows, kind=Example) for rows in (job.corpus, job.batch))
     with tempfile.TemporaryDirectory() as folder:
-        start = open_checkpoint(store, job.start, cache=Path(folder))
         started = time.monotonic()
+        items = [*get_rows(store, spec.items, kind=Item), *get_rows(sealed_store, spec.sealed_items, kind=Item)]
+        corpus, batch = (get_rows(store, rows, kind=Example) for rows in (job.corpus, job.batch))
+        start = open_checkpoint(store, job.start, cache=Path(folder))
         _evaluate(start, spec, items)
         out = Path(folder) / "candidate"
         run_job(job, start_dir=start, corpus=corpus, batch=batch, work_dir=Path(folder), out_dir=out, torch_threads=1)
