@@ -15,6 +15,7 @@ from mendloop.core.telemetry import Telemetry
 from mendloop.evaluator.domain.scoring import Cost, outcome_of, total_cost
 from mendloop.evaluator.domain.sharding import batches_of, shard_of
 from mendloop.evaluator.ports import MeteredModel, OutcomeStore, Scored
+from mendloop.models.asking import asker_of
 from mendloop.models.generation import Generation, TokenLogprobs
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,10 @@ class Measurement:
 
     def _ask(self, model: MeteredModel, batch: Sequence[Item]) -> tuple[list[Generation], list[TokenLogprobs]]:
         prompts = [self.spec.prompt(item.prompt) for item in batch]
+        asker = asker_of(self.task)
         try:
+            if asker is not None:
+                return asker.ask(batch, model=model, prompt=self.spec.prompt)
             generations = model.generate(
                 prompts, max_new_tokens=self.spec.recipe.suite.max_new_tokens, stop=self.task.stop_strings
             )

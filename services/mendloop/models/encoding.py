@@ -86,17 +86,19 @@ def encode_examples(
     The rule: the prompt's ids are always those of the prompt alone, because generation starts from them. The text
     prompt + separator + completion is tokenized as one; where its ids begin with the prompt's ids, the rest is the
     completion. Where a token would reach over the boundary (byte-pair merges), the separator and the completion are
-    tokenized alone. A word-level tokenizer gives the words of both.
+    tokenized alone. A word-level tokenizer gives the words of both. An empty prompt is BOS, or EOS where the tokenizer
+    has no BOS.
 
-    Raises Permanent where the tokenizer has no EOS, or where a prompt has no id at all.
+    Raises Permanent where the tokenizer has no EOS, or where a prompt with text has no id at all.
     """
     eos = eos_id(tokenizer)
     pairs = list(zip(prompt_texts, completion_texts, strict=True))
     tails = [separator(prompt, completion) + completion if completion else "" for prompt, completion in pairs]
     heads = _ids(tokenizer, prompt_texts)
+    starts = [ids if text else (ids or (_first_id(tokenizer),)) for text, ids in zip(prompt_texts, heads, strict=True)]
     wholes = _ids(tokenizer, [prompt + tail for (prompt, _), tail in zip(pairs, tails, strict=True)])
     encoded = []
-    for start, head, whole, tail in zip(_started(tokenizer, prompt_texts, heads), heads, wholes, tails, strict=True):
+    for start, head, whole, tail in zip(_started(tokenizer, prompt_texts, starts), heads, wholes, tails, strict=True):
         completion = whole[len(head) :] if whole[: len(head)] == head else _ids(tokenizer, [tail])[0]
         ids = (*start, *completion, eos)
         kept = ids if max_tokens is None else ids[:max_tokens]
@@ -124,6 +126,11 @@ def _started(tokenizer: Tokenizer, texts: Sequence[str], heads: Sequence[Ids]) -
         if not ids:
             raise Permanent(f"the prompt {text!r} has no token and the tokenizer adds no BOS: nothing to start from")
     return started
+
+
+def _first_id(tokenizer: Tokenizer) -> int:
+    """What a text without a prompt starts from."""
+    return int(tokenizer.bos_token_id) if tokenizer.bos_token_id is not None else eos_id(tokenizer)
 
 
 def _added_bos(tokenizer: Tokenizer) -> int | None:

@@ -21,10 +21,15 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """Natural-log probabilities of a completion's tokens and of the EOS that should follow it."""
+    """Natural-log probabilities of a completion's tokens and of the EOS that should follow it.
+
+    is_greedy: whether each token of the completion (without the EOS) is the model's most probable; None where the
+    backend does not tell.
+    """
 
     tokens: tuple[float, ...]
     eos: float
+    is_greedy: bool | None = None
 
 
 class LanguageModel(Protocol):
@@ -34,4 +39,7 @@ class LanguageModel(Protocol):
         """Greedy outputs, in the order of the prompts; an output is cut before the first stop string."""
 
     def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
-        """Teacher-forced log-probabilities of completions after their prompts."""
+        """Teacher-forced log-probabilities of completions after their prompts.
+
+        An empty prompt is BOS, or EOS where the tokenizer has no BOS; only after it may a completion exceed the context.
+        """

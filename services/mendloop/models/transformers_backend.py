@@ -23,6 +23,7 @@ from mendloop.core.records import StopReason
 from mendloop.models.checkpoint import check_directory
 from mendloop.models.encoding import Encoded, Ids, encode_examples, encode_prompts, eos_id, separator
 from mendloop.models.generation import Generation, TokenLogprobs
+from mendloop.models.windows import joined, windows
 
 BATCH_ROWS = 64
 LOGIT_LIMIT = 2**27
@@ -106,15 +107,26 @@ class TransformersModel:
     def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
         """Natural-log probabilities of each completion's tokens and of the EOS that should follow, teacher-forced.
 
-        Computed in float32. Raises Permanent for an example that does not fit the context, and for NaN or infinity.
+        Computed in float32. An example without a prompt that exceeds the context is measured in windows. Raises
+        Permanent for any other that does not fit the context, and for NaN or infinity.
         """
         examples = encode_examples(self._tokenizer, prompts, completions)
+        parts: list[Encoded] = []
+        counts: list[int] = []
         for example, prompt in zip(examples, prompts, strict=True):
-            if len(example.input_ids) > self._context:
+            fits = len(example.input_ids) <= self._context + 1
+            if not fits and prompt:
                 raise Permanent(
                     f"prompt and completion have {len(example.input_ids)} tokens, the context of {self._name} has "
                     f"{self._context}: {prompt[:80]!r}"
                 )
+            own = [example] if fits else windows(example, context=int(self._context))
+            parts += own
+            counts.append(len(own))
+        scored = iter(self._scored(parts))
+        return [joined([next(scored) for _ in range(count)]) for count in counts]
+
+    def _scored(self, examples: list[Encoded]) -> list[TokenLogprobs]:
         results: list[TokenLogprobs | None] = [None] * len(examples)
         lengths = [len(example.input_ids) for example in examples]
         for rows in _buckets(lengths, rows=self._rows_of_logits(max(lengths, default=1))):
@@ -199,17 +211,20 @@ class TransformersModel:
         device = self._model.device
         width = max(len(example.input_ids) for example in examples)
         padded = [[*e.input_ids, *[self._pad_id] * (width - len(e.input_ids))] for e in examples]
-        mask = [[1] * len(e.input_ids) + [0] * (width - len(e.input_ids)) for e in examples]
+        mask = [[1] * (len(e.input_ids) - 1) + [0] * (width - len(e.input_ids)) for e in examples]
         ids_BT = torch.tensor(padded, device=device)
-        logits_BTV = self._model(ids_BT, attention_mask=torch.tensor(mask, device=device), use_cache=False).logits
-        scores_BTV = logits_BTV[:, :-1].float().log_softmax(dim=-1)
-        scores_BT = scores_BTV.gather(-1, ids_BT[:, 1:, None]).squeeze(-1)
+        mask_BT = torch.tensor(mask, device=device)
+        logits_BTV = self._model(ids_BT[:, :-1], attention_mask=mask_BT, use_cache=False).logits.float()
+        said_BT = ids_BT[:, 1:]
+        picked_BT = logits_BTV.gather(-1, said_BT[..., None]).squeeze(-1)
+        scores_BT = picked_BT - logits_BTV.logsumexp(dim=-1)
+        greedy_BT = logits_BTV.argmax(dim=-1) == said_BT
         results = []
-        for example, scores_T in zip(examples, scores_BT, strict=True):
-            said_T = scores_T[example.prompt_length - 1 : len(example.input_ids) - 1]
-            self._check_finite(said_T)
-            *tokens, eos = said_T.tolist()
-            results.append(TokenLogprobs(tuple(tokens), eos))
+        for example, scores_T, greedy_T in zip(examples, scores_BT, greedy_BT, strict=True):
+            place = slice(example.prompt_length - 1, len(example.input_ids) - 1)
+            self._check_finite(scores_T[place])
+            *tokens, last = scores_T[place].tolist()
+            results.append(TokenLogprobs(tuple(tokens), last, is_greedy=bool(greedy_T[place][:-1].all())))
         return results
 
     def _check_finite(self, values: Any) -> None:
