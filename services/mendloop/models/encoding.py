@@ -33,6 +33,9 @@ class Tokenizer(Protocol):
     def __call__(self, text: Any, *, add_special_tokens: bool = True) -> Any:
         """An encoding with input_ids of one text, or of each of a list."""
 
+    def decode(self, token_ids: Any, **options: Any) -> Any:
+        """The text of ids."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -67,6 +70,18 @@ def eos_id(tokenizer: Tokenizer) -> int:
     if tokenizer.eos_token_id is None:
         raise Permanent("the tokenizer has no EOS token, so no output could end; set eos_token in its configuration")
     return int(tokenizer.eos_token_id)
+
+
+def decoded(tokenizer: Tokenizer, ids: Sequence[int], *, eos_ids: frozenset[int]) -> str:
+    """All that was said, special tokens too (a hidden <unk> could make a wrong answer look right), but the EOS."""
+    said = list(ids[:-1] if ids and ids[-1] in eos_ids else ids)
+    return str(tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def answer_text(text: str, *, prompt_text: str, stop: Sequence[str]) -> str:
+    """What was said after a prompt: cut before the first stop string, without the separator in front."""
+    found = [text.index(mark) for mark in stop if mark and mark in text]
+    return (text[: min(found)] if found else text).removeprefix(separator(prompt_text))
 
 
 def encode_prompts(tokenizer: Tokenizer, prompt_texts: Sequence[str]) -> list[Ids]:
