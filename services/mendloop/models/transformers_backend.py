@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +23,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from mendloop.core.errors import Permanent
 from mendloop.core.records import StopReason
 from mendloop.models.checkpoint import check_directory
-from mendloop.models.encoding import Encoded, Ids, answer_text, decoded, encode_examples, encode_prompts, eos_id
+from mendloop.models.encoding import (
+    Encoded,
+    Ids,
+    Tokenizer,
+    answer_text,
+    decoded,
+    encode_examples,
+    encode_prompts,
+    eos_id,
+)
 from mendloop.models.generation import Generation, Sampling, TokenLogprobs
 from mendloop.models.windows import joined, windows
 
@@ -87,6 +96,26 @@ class TransformersModel:
         """Number of weights; tied ones count once."""
         return sum(parameter.numel() for parameter in self._model.parameters())
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's tokenizer."""
+        return cast(Tokenizer, self._tokenizer)
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Every id that ends an output."""
+        return self._eos_ids
+
+    @property
+    def context(self) -> float:
+        """Most tokens that the model looks at; infinite where its configuration names no limit."""
+        return float(self._context)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of ids that both the tokenizer and the model know."""
+        return int(min(len(self._tokenizer), self._model.config.vocab_size))
+
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()) -> list[Generation]:
         """Greedy outputs, in the order of the prompts; an output is cut before the first stop string.
 
@@ -127,10 +156,11 @@ class TransformersModel:
             own = [example] if fits else windows(example, context=int(self._context))
             parts += own
             counts.append(len(own))
-        scored = iter(self._scored(parts))
+        scored = iter(self.token_logprobs(parts))
         return [joined([next(scored) for _ in range(count)]) for count in counts]
 
-    def _scored(self, examples: list[Encoded]) -> list[TokenLogprobs]:
+    def token_logprobs(self, examples: Sequence[Encoded]) -> list[TokenLogprobs]:
+        """logprobs of examples that are token ids already and fit the context."""
         results: list[TokenLogprobs | None] = [None] * len(examples)
         lengths = [len(example.input_ids) for example in examples]
         for rows in _buckets(lengths, rows=self._rows_of_logits(max(lengths, default=1))):
