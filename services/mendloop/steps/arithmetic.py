@@ -135,7 +135,7 @@ def _value(node: ast.expr) -> Fraction:
 
 
 def _near(first: Fraction, second: Fraction) -> bool:
-    return abs(first - second) <= TOLERANCE * max(1, abs(first))
+    return abs(first - second) <= TOLERANCE * max(Fraction(1), abs(first))
 
 
 def _is_copy(written: Fraction, *, of: Fraction) -> bool:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import cast
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,6 +38,7 @@ class Question:
         return hashlib.sha256(f"{self.prompt}\0{self.target}".encode()).hexdigest()[:16]
 
 
+M = TypeVar("M", bound=BaseModel)
 Draw = Callable[[Options, random.Random], Iterator[Question]]
 Scorer = Callable[[Item, str], Score]
 
@@ -206,9 +207,9 @@ class DrawnTask:
         return fold == self._fresh.draw % self._fresh.folds
 
 
-def checked(model: type[BaseModel], options: Options, *, family: str) -> BaseModel:
+def checked(model: type[M], options: Options, *, family: str) -> M:
     """A suite's own options. Raises InvalidRecipe."""
     try:
-        return cast(BaseModel, model.model_validate(dict(options)))
+        return model.model_validate(dict(options))
     except ValidationError as error:
         raise InvalidRecipe(f"suite.options of task {family}: {error}") from error

@@ -46,7 +46,6 @@ def reasoning_gym_task(options: Options) -> Task:
     """
     own = {name: value for name, value in options.items() if name not in ("draw", "folds")}
     chosen = checked(GymOptions, own, family="reasoning-gym")
-    assert isinstance(chosen, GymOptions)
     settings = json.dumps(chosen.config, sort_keys=True)
     _dataset(chosen.dataset, settings, 0)
 

@@ -28,6 +28,7 @@ FORMS = (
     "The best answer is {}",
 )
 """Forms in which a right answer is put; a scorer must know one of them."""
+OWN = "the family's own references"
 _FORMATS: dict[str, Callable[[str], str]] = {
     "upper case": str.upper,
     "lower case": str.lower,
@@ -85,14 +86,12 @@ def check_scorer(task: Task, items: Sequence[Item]) -> ScorerHealth:
     """Scores known-good, known-bad and adversarially formatted references of a sample of the items.
 
     Wrong are the targets of other items of the sample, where they differ in more than case and space. A family that
-    has `reference(item, is_right=...)` makes its references itself (log-likelihoods have no formats).
+    has `reference(item, is_right=...)` makes its references itself (log-likelihoods and principles have no target).
     """
     chosen = sample(items)
-    make = getattr(task, "reference", None)
-    if make is not None and getattr(task, "asker", None) is not None:
-        right = [(item, make(item, is_right=True)) for item in chosen]
-        wrong = [(item, make(item, is_right=False)) for item in chosen]
-        return _health(task, right=right, wrong=wrong, form="log-likelihoods", is_text=False)
+    right, wrong = (_own_references(task, chosen, is_right=is_right) for is_right in (True, False))
+    if right and wrong:
+        return _health(task, right=right, wrong=wrong, form=OWN, is_text=False)
     form = _form(task, chosen)
     right = [(item, form.format(item.target)) for item in chosen]
     wrong = [(item, form.format(other)) for item, other in _others(chosen)]
@@ -144,6 +143,13 @@ def _health(
         won_by_format=won,
         faults=(*rejected, *accepted, *empty, *dressed),
     )
+
+
+def _own_references(task: Task, items: Sequence[Item], *, is_right: bool) -> list[tuple[Item, str]]:
+    """What the family's `reference` gives; nothing where it has none, or None for these items."""
+    make = getattr(task, "reference", None)
+    made = [(item, make(item, is_right=is_right)) for item in items] if make is not None else []
+    return [(item, str(output)) for item, output in made if output is not None]
 
 
 def _form(task: Task, items: Sequence[Item]) -> str:
