@@ -64,7 +64,7 @@ class VllmModel:
     """A SamplingModel over a connection."""
 
     def __init__(self, served: Served, *, connection: Connection, pace: Pace, uses_gpu: bool) -> None:
-        self._served, self._connection, self._pace = served, connection, pace
+        self._served, self._connection, self.pace = served, connection, pace
         self.uses_gpu = uses_gpu
         self.answered_count = 0
         """Requests that were answered so far."""
@@ -236,7 +236,7 @@ class VllmModel:
         fruitless = 0
         while len(answers) < len(jobs):
             missing = [at for at in range(len(jobs)) if at not in answers]
-            asked = ask_all(missing, lambda at: jobs[at](), pace=self._pace)
+            asked = ask_all(missing, lambda at: jobs[at](), pace=self.pace)
             answers |= asked.answers
             fruitless = 0 if asked.answers else fruitless + 1
             if asked.fault is None:
