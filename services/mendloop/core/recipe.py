@@ -49,6 +49,9 @@ class SuiteSettings(_Section):
     confirm: int = Field(300, ge=20, description="Items on which a weak slice must show again.")
     sealed: int = Field(300, ge=0, description="Items that only gates see, and only as counts.")
     axes: list[str] = Field(min_length=1, description="Axes whose values are combined into slices.")
+    axis_rules: list[dict[str, Any]] = Field(
+        default_factory=list, description="Axes by rule: axis, field, and values, capture or count (expressions)."
+    )
     max_depth: int = Field(2, ge=1, le=4, description="Most conditions in one slice.")
     weak_below: Share = Field(0.8, description="A slice is weak where its accuracy is below this.")
     min_items: int = Field(20, ge=5, description="Fewest items of a slice on the search split.")

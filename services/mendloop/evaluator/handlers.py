@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import get_rows
+from mendloop.axes.annotate import CLUSTER
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.core.errors import InvalidEvent, Permanent
 from mendloop.core.fixes import repaired_recipe
@@ -24,15 +25,17 @@ from mendloop.core.records import Item, Outcome
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.wire import artifact_of, artifact_ref, fixes_of, slice_message, slice_name
+from mendloop.evaluator.clusters import Clusters, open_clusters, sealed_clusters
 from mendloop.evaluator.domain.draws import first_draws, pass_at_one
 from mendloop.evaluator.domain.health import check_scorer, refuse_unsound
 from mendloop.evaluator.domain.scoring import Cost, total_cost
 from mendloop.evaluator.domain.sharding import evaluation_id
 from mendloop.evaluator.domain.slices import SliceSearch, find_weak_slices
 from mendloop.evaluator.domain.weakness import SliceRules
+from mendloop.evaluator.history import SliceHistory
 from mendloop.evaluator.measurement import Measurement, shard_name
 from mendloop.evaluator.messages import completed, failed, metering, sealed_comparisons
-from mendloop.evaluator.ports import ModelLoader, OutcomeStore, Scored
+from mendloop.evaluator.ports import Embedder, ModelLoader, OutcomeStore, Scored
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ class Ports:
     telemetry: Telemetry
     servers: ModelLoader | None = None
     """Loads checkpoints into vLLM, for suites with that backend."""
+    embedder: Embedder | None = None
+    """Places items in a hierarchy, for suites with the axis `cluster`."""
 
 
 def handlers(ports: Ports) -> dict[type[Message], Handler]:
@@ -147,13 +152,19 @@ def on_shard_scored(event: Event, *, ports: Ports) -> list[Emit]:
     outcomes = ports.outcomes.rows(whole)
     search = find_weak_slices(outcomes, rules=rules)
     _record(shard, search, outcomes, store=ports.store)
+    history = SliceHistory(ports.store)
+    history.note(shard, whole.outcomes)
     weak = search.weak if ready.diagnosis_wanted else ()
+    stored = [history.keep(found.conditions, outcomes) for found in weak]
     result = completed(shard, whole.outcomes, outcomes, search, axes=rules.axes, weak_count=len(weak), cost=cost)
     result.sealed.extend(_sealed(shard, spec, rules, ports=ports))
     failures = [
         failed(shard, whole.outcomes, outcomes, found, threshold=rules.weak_below, weak_count=len(weak))
         for found in weak
     ]
+    for failure, kept, trend in zip(failures, stored, history.trends(shard, stored), strict=True):
+        failure.slice_version = kept.version
+        failure.trend.extend(trend)
     run_id, identity = shard.position.run_id, _identity(shard)
     return [
         Emit(result, key=run_id, identity=identity, subject=run_id),
@@ -237,16 +248,23 @@ def _whole(shard: evaluation_pb2.ShardScored, spec: RunSpec, *, ports: Ports) ->
     """All outcomes of the evaluation, merged and kept, and what they and the sealed ones cost."""
     items = get_rows(ports.store, spec.items, kind=Item)
     repeats = spec.recipe.suite.repeats
-    whole = _merged(shard, kept_in=ports.outcomes, item_ids={item.item_id for item in items}, repeats=repeats)
+    rules = SliceRules.of(spec.recipe.suite)
+    nodes = open_clusters(spec, rules=rules, store=ports.store, embedder=ports.embedder)
+    item_ids = {item.item_id for item in items}
+    whole = _merged(shard, kept_in=ports.outcomes, item_ids=item_ids, repeats=repeats, nodes=nodes)
     if spec.sealed_items is None:
         return whole, whole.cost
     sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
     sealed_ids = {item.item_id for item in sealed_items}
-    sealed = _merged(shard, kept_in=ports.sealed_outcomes, item_ids=sealed_ids, repeats=repeats)
+    stores = {"store": ports.store, "sealed_store": ports.sealed_store}
+    nodes = sealed_clusters(spec, nodes, **stores, embedder=ports.embedder)
+    sealed = _merged(shard, kept_in=ports.sealed_outcomes, item_ids=sealed_ids, repeats=repeats, nodes=nodes)
     return whole, total_cost([whole.cost, sealed.cost])
 
 
-def _merged(shard: evaluation_pb2.ShardScored, *, kept_in: OutcomeStore, item_ids: set[str], repeats: int) -> Scored:
+def _merged(
+    shard: evaluation_pb2.ShardScored, *, kept_in: OutcomeStore, item_ids: set[str], repeats: int, nodes: Clusters
+) -> Scored:
     names = [shard_name(i, shard.shard_count) for i in range(shard.shard_count)]
     found = [scored for name in names if (scored := kept_in.find(shard.evaluation_id, name)) is not None]
     rows = [row for scored in found for row in kept_in.rows(scored)]
@@ -256,6 +274,8 @@ def _merged(shard: evaluation_pb2.ShardScored, *, kept_in: OutcomeStore, item_id
             f"evaluation {shard.evaluation_id} has {len(rows)} outcomes in {len(found)} of {len(names)} shards for"
             f" {len(wanted)} items: outcomes were lost or belong to other items; start the evaluation again"
         )
+    if nodes:
+        rows = [replace(row, axes={**row.axes, CLUSTER: nodes[row.item_id]}) for row in rows]
     ordered = sorted(rows, key=lambda row: (row.item_id, row.repeat_index))
     cost = total_cost(scored.cost for scored in found)
     if repeats > 1:

@@ -136,8 +136,8 @@ def draw_items(task: Task, recipe: Recipe) -> list[Item]:
 
 
 def _check_axes(items: list[Item], *, axes: list[str]) -> None:
-    known = {CLUSTER, *(axis for item in items for axis in item.axes)}
-    unknown = sorted(set(axes) - known)
+    known = {axis for item in items for axis in item.axes}
+    unknown = sorted(set(axes) - known - {CLUSTER})
     if unknown:
         raise InvalidRecipe(f"unknown axis {', '.join(unknown)}; the items have {', '.join(sorted(known)) or 'none'}")
 
