@@ -29,6 +29,7 @@ from mendloop.comparison.result import compare as compare_outcomes
 from mendloop.core.errors import InvalidResults
 from mendloop.suites.importers.collecting import Imported, Options
 
+NUMERIC = ("n", "lost", "gained", "points")
 STYLES = {"better": "green", "worse": "red", "not shown": "dim"}
 
 
@@ -90,7 +91,8 @@ def _print(comparison: Comparison, sides: list[Imported], *, console: Console) -
     console.print(Text(verdict(comparison), style="bold"))
     console.print(Text(detectable_in_words(comparison)))
     if comparison.rows:
-        console.print(Text(f"p of {len(comparison.rows)} rows by {CORRECTIONS[comparison.settings.correction]}"))
+        how = CORRECTIONS[comparison.settings.correction]
+        console.print(Text(f"p corrected over {len(comparison.rows)} row(s) by {how}"))
     for line in _told(comparison, sides):
         console.print(Text(line, style="yellow"))
 
@@ -101,7 +103,7 @@ def _table(comparison: Comparison) -> Table:
     table.add_column("")
     table.add_column("", overflow="fold")
     for name in ("n", comparison.first.name, comparison.second.name, "lost", "gained", "points"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name in NUMERIC)
     table.add_column(f"{percent(comparison.settings.confidence)} interval", justify="right", no_wrap=True)
     for name in (*(["no answer"] if shows_unanswered else []), "p", "sees"):
         table.add_column(name, justify="right", no_wrap=True)

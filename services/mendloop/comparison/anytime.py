@@ -16,8 +16,10 @@ from mendloop.core.stats import Interval
 Floats = NDArray[np.float64]
 _TRUNCATION = 0.5
 """c of Waudby-Smith & Ramdas: no bet risks more than half of the capital."""
-_GRID = 401
-_CHUNK = 64
+_SIDE = 160
+"""Grid points on each side of the mean: neighbours differ by a few percent of their distance to it."""
+_CHUNK_CELLS = 2_000_000
+"""Capitals held at a time: 16 MB."""
 
 
 class ConfidenceSequence(NamedTuple):
@@ -47,12 +49,13 @@ def confidence_sequence(differences_N: Floats, *, confidence: float = 0.95) -> C
     if not len(differences_N) or np.isnan(differences_N).any() or np.abs(differences_N).max() > 1:
         raise ValueError(f"a confidence sequence needs differences in -1..1; got {differences_N[:5]} ...")
     level = 1 - confidence
-    grid_M = np.linspace(0, 1, _GRID)
+    grid_M, n = _grid(differences_N), len(differences_N)
+    rows = max(1, _CHUNK_CELLS // n)
     kept_MN = np.concatenate(
         [
-            np.maximum.accumulate(_log_capital(differences_N, grid_M[at : at + _CHUNK], level=level), axis=1)
+            np.maximum.accumulate(_log_capital(differences_N, grid_M[at : at + rows], level=level), axis=1)
             < math.log(1 / level)
-            for at in range(0, _GRID, _CHUNK)
+            for at in range(0, len(grid_M), rows)
         ]
     )
     low_N, high_N = _ends(kept_MN, grid_M)
@@ -63,6 +66,13 @@ def confidence_sequence(differences_N: Floats, *, confidence: float = 0.95) -> C
 def log_e_process(differences_N: Floats, *, level: float = 0.05) -> Floats:
     """Log of the e-process against "no difference" after every item: reject for good once it reaches log(1/level)."""
     return np.asarray(_log_capital(differences_N, np.array([0.5]), level=level)[0])
+
+
+def _grid(differences_N: Floats) -> Floats:
+    """Means to test, scaled to 0..1, dense around the data's: each point is a test of its own, whatever the others."""
+    mean, n = (float(differences_N.mean()) + 1) / 2, len(differences_N)
+    steps = np.geomspace(0.05 / math.sqrt(n), 1.0, _SIDE)
+    return np.unique(np.clip(np.concatenate([mean - steps, [mean, 0.5], mean + steps]), 0, 1))
 
 
 def _ends(kept_MN: NDArray[np.bool_], grid_M: Floats) -> tuple[Floats, Floats]:

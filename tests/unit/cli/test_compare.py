@@ -82,7 +82,7 @@ def test_compare_prints_tasks_slices_unpaired_items_and_what_cannot_be_seen(pair
     assert "after is better than before by 50.0 points on 60 items" in printed
     assert "These 60 items cannot see less than" in printed
     assert "unpaired, only in the second set: 1" in printed
-    assert "p of 4 rows by Holm" in printed
+    assert "p corrected over 4 row(s) by Holm" in printed
     assert "valid at every look" in printed
     for row in ("products_of_two", "sums", "large", "small"):
         assert row in printed
