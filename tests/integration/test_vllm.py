@@ -29,7 +29,8 @@ from mendloop.models.vllm_serving import GivenServer, OwnServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
-TOLERANCE_NATS = 1e-4
+TOLERANCE = {"abs": 1e-4, "rel": 1e-4}
+"""Of a log-probability, in nats: float32 sums in another order."""
 CONTEXT = 64
 
 
@@ -67,13 +68,13 @@ def prompts(count: int, *, longest: int = 12) -> list[str]:
 
 
 def assert_alike(served: VllmModel, local: TransformersModel, *, count: int = 60) -> None:
-    """Equal greedy outputs, counts and reasons; log-probabilities within TOLERANCE_NATS, and the same greedy marks."""
+    """Equal greedy outputs, counts and reasons; log-probabilities within TOLERANCE, and the same greedy marks."""
     texts = prompts(count)
     assert served.generate(texts, max_new_tokens=10) == local.generate(texts, max_new_tokens=10)
     targets = prompts(count, longest=5)[::-1]
     for ours, theirs in zip(local.logprobs(texts, targets), served.logprobs(texts, targets), strict=True):
-        assert theirs.tokens == pytest.approx(ours.tokens, abs=TOLERANCE_NATS)
-        assert theirs.eos == pytest.approx(ours.eos, abs=TOLERANCE_NATS)
+        assert theirs.tokens == pytest.approx(ours.tokens, **TOLERANCE)
+        assert theirs.eos == pytest.approx(ours.eos, **TOLERANCE)
         assert theirs.is_greedy == ours.is_greedy
 
 
@@ -101,7 +102,7 @@ def test_both_backends_score_a_text_longer_than_the_context(server: OwnServer, c
         model.logprobs([""], [long])[0] for model in (load_model(checkpoints["a"]), server.model(checkpoints["a"]))
     )
     assert len(ours.tokens) > CONTEXT
-    assert theirs.tokens == pytest.approx(ours.tokens, abs=TOLERANCE_NATS)
+    assert theirs.tokens == pytest.approx(ours.tokens, **TOLERANCE)
     with pytest.raises(Permanent, match="tokens, the context of"):
         server.model(checkpoints["a"]).logprobs(["w1"], [long])
 

@@ -131,7 +131,9 @@ def encode_example(
 def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
     if not texts:
         return []
-    return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
+    distinct = list(dict.fromkeys(texts))  # the choices of a question share its prompt
+    known = dict(zip(distinct, tokenizer(distinct, add_special_tokens=False).input_ids, strict=True))
+    return [tuple(known[text]) for text in texts]
 
 
 def _started(tokenizer: Tokenizer, texts: Sequence[str], heads: Sequence[Ids]) -> list[Ids]:

@@ -269,14 +269,17 @@ class TransformersModel:
         mask = [[1] * (len(e.input_ids) - 1) + [0] * (width - len(e.input_ids)) for e in examples]
         ids_BT = torch.tensor(padded, device=device)
         mask_BT = torch.tensor(mask, device=device)
-        logits_BTV = self._model(ids_BT[:, :-1], attention_mask=mask_BT, use_cache=False).logits.float()
-        said_BT = ids_BT[:, 1:]
+        first = min(example.prompt_length for example in examples) - 1  # no completion is predicted before it
+        kept = {"logits_to_keep": width - 1 - first} if self._last_only else {}
+        logits_BTV = self._model(ids_BT[:, :-1], attention_mask=mask_BT, use_cache=False, **kept).logits
+        logits_BTV = logits_BTV[:, first + 1 - width :].float()
+        said_BT = ids_BT[:, 1 + first :]
         picked_BT = logits_BTV.gather(-1, said_BT[..., None]).squeeze(-1)
         scores_BT = picked_BT - logits_BTV.logsumexp(dim=-1)
         greedy_BT = logits_BTV.argmax(dim=-1) == said_BT
         results = []
         for example, scores_T, greedy_T in zip(examples, scores_BT, greedy_BT, strict=True):
-            place = slice(example.prompt_length - 1, len(example.input_ids) - 1)
+            place = slice(example.prompt_length - 1 - first, len(example.input_ids) - 1 - first)
             self._check_finite(scores_T[place])
             *tokens, last = scores_T[place].tolist()
             results.append(TokenLogprobs(tuple(tokens), last, is_greedy=bool(greedy_T[place][:-1].all())))

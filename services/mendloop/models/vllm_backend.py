@@ -64,7 +64,7 @@ class VllmModel:
     """A SamplingModel over a connection."""
 
     def __init__(self, served: Served, *, connection: Connection, pace: Pace, uses_gpu: bool) -> None:
-        self._served, self._connection, self.pace = served, connection, pace
+        self.served, self._connection, self.pace = served, connection, pace
         self.uses_gpu = uses_gpu
         self.answered_count = 0
         """Requests that were answered so far."""
@@ -95,15 +95,15 @@ class VllmModel:
         """
         parts: list[Encoded] = []
         counts: list[int] = []
-        examples = encode_examples(self._served.tokenizer, prompts, completions)
+        examples = encode_examples(self.served.tokenizer, prompts, completions)
         for example, prompt in zip(examples, prompts, strict=True):
-            fits = len(example.input_ids) <= self._served.context + 1
+            fits = len(example.input_ids) <= self.served.context + 1
             if not fits and prompt:
                 raise Permanent(
                     f"prompt and completion have {len(example.input_ids)} tokens, the context of"
-                    f" {self._served.checkpoint} has {self._served.context:.0f}: {prompt[:80]!r}"
+                    f" {self.served.checkpoint} has {self.served.context:.0f}: {prompt[:80]!r}"
                 )
-            own = [example] if fits else windows(example, context=int(self._served.context))
+            own = [example] if fits else windows(example, context=int(self.served.context))
             parts += own
             counts.append(len(own))
         scored = iter(self.token_logprobs(parts))
@@ -121,7 +121,7 @@ class VllmModel:
         started = time.monotonic()
         marks = [text for text in stop if text]
         jobs = []
-        for text, ids, draw in zip(prompts, encode_prompts(self._served.tokenizer, prompts), draws, strict=True):
+        for text, ids, draw in zip(prompts, encode_prompts(self.served.tokenizer, prompts), draws, strict=True):
             limit = self._room(ids, wanted=max_new_tokens)
             jobs.append(partial(self._continue, text, ids, limit=limit, stop=marks, draw=draw, started=started))
         return self._all(jobs)
@@ -139,7 +139,7 @@ class VllmModel:
                     "prompt": [*ids, *said],
                     "max_tokens": limit - len(said),
                     "stop": stop,
-                    "stop_token_ids": sorted(self._served.eos_ids),
+                    "stop_token_ids": sorted(self.served.eos_ids),
                     "skip_special_tokens": False,
                     "spaces_between_special_tokens": False,
                 }
@@ -166,7 +166,7 @@ class VllmModel:
 
     def _reason(self, choice: Mapping[str, Any], said: list[int], *, limit: int, stop: list[str]) -> StopReason | None:
         """None where the output must go on: to the server a stop string may begin in the prompt, to us it may not."""
-        if said[-1] in self._served.eos_ids:
+        if said[-1] in self.served.eos_ids:
             return "eos"
         if self._has_stop(said, stop):
             return "stop_string"
@@ -185,7 +185,7 @@ class VllmModel:
         return any(mark in text for mark in stop)
 
     def _text(self, said: list[int]) -> str:
-        return decoded(self._served.tokenizer, said, eos_ids=self._served.eos_ids)
+        return decoded(self.served.tokenizer, said, eos_ids=self.served.eos_ids)
 
     def _score(self, part: Encoded) -> TokenLogprobs:
         *head, last = part.input_ids  # the last is scored as what comes after a prompt that may fill the context
@@ -212,13 +212,13 @@ class VllmModel:
         values = [*(row["logprob"] for row in found), end]
         if any(value is None or not math.isfinite(value) or value <= NO_PROBABILITY for value in values):
             raise Permanent(
-                f"the checkpoint {self._served.checkpoint} computes NaN or infinity at {self._where}: its weights are"
+                f"the checkpoint {self.served.checkpoint} computes NaN or infinity at {self._where}: its weights are"
                 " broken, or its numeric type is too narrow"
             )
         return TokenLogprobs(tuple(values[:-1]), values[-1], all(row.get("rank") == 1 for row in found))
 
     def _choice(self, body: dict[str, Any]) -> Mapping[str, Any]:
-        body |= {"model": self._served.name, "return_token_ids": True}
+        body |= {"model": self.served.name, "return_token_ids": True}
         answer = self._connection.client().post("/v1/completions", body)
         self.answered_count += 1  # between threads it may lose one: it is for watching, not for counting
         choices = answer.get("choices") if isinstance(answer, dict) else None
@@ -250,16 +250,16 @@ class VllmModel:
         return [answers[at] for at in range(len(jobs))]
 
     def _room(self, ids: Ids, *, wanted: int) -> int:
-        room = self._served.context - len(ids)
+        room = self.served.context - len(ids)
         if room < 1:
             raise Permanent(
-                f"a prompt of {len(ids)} tokens leaves no room in the context of {self._served.checkpoint}"
-                f" ({self._served.context:.0f} tokens)"
+                f"a prompt of {len(ids)} tokens leaves no room in the context of {self.served.checkpoint}"
+                f" ({self.served.context:.0f} tokens)"
             )
         limit = int(min(wanted, room))
-        if len(ids) + limit > self._served.length_limit:
+        if len(ids) + limit > self.served.length_limit:
             raise Permanent(
-                f"{self._where} takes {self._served.length_limit:.0f} tokens, prompt and output may have"
+                f"{self._where} takes {self.served.length_limit:.0f} tokens, prompt and output may have"
                 f" {len(ids) + limit}; start it with a larger --max-model-len or lower suite.max_new_tokens"
             )
         return limit

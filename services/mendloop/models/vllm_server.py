@@ -76,14 +76,16 @@ def command_of(directory: Path, *, options: ServerOptions, port: int, name: str)
 class VllmServer:
     """One process that serves one checkpoint at a time."""
 
-    def __init__(self, directory: Path, *, options: ServerOptions, environment: dict[str, str]) -> None:
-        """environment is what the process gets beside our own settings for vLLM, usually the caller's own."""
-        self._options = options
-        self.name = f"mendloop-{secrets.token_hex(8)}"
+    def __init__(self, directory: Path, *, name: str, options: ServerOptions, environment: dict[str, str]) -> None:
+        """environment is what the process gets beside our own settings for vLLM, usually the caller's own.
+
+        name is what the checkpoint is called in requests: nobody else's, so that it tells our server from another's.
+        """
+        self._options, self.name = options, name
         self._key = secrets.token_hex(16)
         options.log_dir.mkdir(parents=True, exist_ok=True)
-        self.log_path = options.log_dir / f"{self.name}.log"
         port = _free_port()
+        self.log_path = options.log_dir / f"{name}-{port}.log"
         self.url = f"http://127.0.0.1:{port}"
         with self.log_path.open("ab") as log:
             # the guard ends the server when its standard input closes, which the kernel does even when we are killed

@@ -6,6 +6,7 @@ Knows when a server must be started anew; knows neither items nor scores.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class OwnServer:
 
     def __init__(self, options: ServerOptions, *, environment: dict[str, str], uses_gpu: bool) -> None:
         self._options, self._environment, self._uses_gpu = options, environment, uses_gpu
+        self._name = f"mendloop-{secrets.token_hex(8)}"  # one for all its servers: requests under way outlive a server
         self._server: VllmServer | None = None
         self._served: Reference | None = None
         self._client: VllmClient | None = None
@@ -76,7 +78,9 @@ class OwnServer:
         if self._server is not None:
             self._server.stop()
         self._served = None
-        self._server = VllmServer(reference.directory, options=self._options, environment=self._environment)
+        self._server = VllmServer(
+            reference.directory, name=self._name, options=self._options, environment=self._environment
+        )
         self._server.wait_ready()
         self._client = self._server.client()
         off, allowed = self._off_by(reference), self._tolerance(reference.directory)
