@@ -23,6 +23,8 @@ Method = Literal["mcnemar", "clustered", "bootstrap", "none"]
 RESAMPLE_COUNT = 4999
 _CHUNK_CELLS = 4_000_000
 """Resampled differences held at a time: 32 MB."""
+_FEW_VALUES = 8
+"""Items a different value from which on resamples are drawn as counts of the values."""
 
 Floats = NDArray[np.float64]
 
@@ -140,15 +142,24 @@ def bootstrap_mean(
 def _pivots(differences: Floats, *, resamples: int, seed: int) -> Floats:
     """(mean* - mean) / error* of each resample; infinite where a resample has no spread but another mean."""
     rng = np.random.default_rng(seed)
-    n, mean = len(differences), differences.mean()
-    rows = max(1, _CHUNK_CELLS // n)
-    parts = []
-    for start in range(0, resamples, rows):
-        drawn = differences[rng.integers(0, n, size=(min(rows, resamples - start), n))]
-        shift, error = drawn.mean(axis=1) - mean, drawn.std(axis=1, ddof=1) / math.sqrt(n)
-        flat = np.where(np.abs(shift) < 1e-12, 0.0, np.copysign(np.inf, shift))
-        parts.append(np.where(error > 1e-12, shift / np.maximum(error, 1e-300), flat))
-    return np.concatenate(parts)
+    n = len(differences)
+    values, counts = np.unique(differences, return_counts=True)
+    if _FEW_VALUES * len(values) <= n:  # drawing how often each value comes is the same: 0.04 s, not 24 s, for 100,000 items
+        drawn = rng.multinomial(n, counts / n, size=resamples)
+        means = drawn @ values / n
+        errors = np.sqrt(np.maximum(drawn @ values**2 / n - means**2, 0.0) / (n - 1))
+    else:
+        rows = max(1, _CHUNK_CELLS // n)
+        sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+        parts = [_means_and_errors(differences[rng.integers(0, n, size=(size, n))]) for size in sizes]
+        means, errors = (np.concatenate(part) for part in zip(*parts, strict=True))
+    shifts = means - differences.mean()
+    flat = np.where(np.abs(shifts) < 1e-12, 0.0, np.copysign(np.inf, shifts))
+    return np.where(errors > 1e-9, shifts / np.maximum(errors, 1e-300), flat)
+
+
+def _means_and_errors(drawn: Floats) -> tuple[Floats, Floats]:
+    return drawn.mean(axis=1), drawn.std(axis=1, ddof=1) / math.sqrt(drawn.shape[1])
 
 
 def _without_variance(mean: float, *, units: int, confidence: float) -> MeanDifference:

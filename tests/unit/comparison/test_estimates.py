@@ -75,6 +75,17 @@ def test_bootstrap_interval_covers_and_its_test_keeps_the_level(n: int, truth: f
         assert rejected / runs <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)
 
 
+def test_few_different_values_are_resampled_as_their_counts_with_the_same_result() -> None:
+    rng = np.random.default_rng(8)
+    steps = rng.binomial(4, 0.5, size=300) / 4 - 0.45
+    spread = steps + rng.uniform(-1e-7, 1e-7, size=300)  # the same data, but no two values alike
+
+    by_counts, by_items = bootstrap_mean(steps), bootstrap_mean(spread)
+
+    assert by_counts.interval == pytest.approx(by_items.interval, abs=0.003)
+    assert by_counts.p_value == pytest.approx(by_items.p_value, abs=0.01)
+
+
 def test_clustered_interval_covers_where_the_plain_one_fails() -> None:
     rng = np.random.default_rng(5)
     runs, groups, size = 600, 25, 8
