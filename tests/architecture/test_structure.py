@@ -15,8 +15,10 @@ CODE = ROOT / "services" / "mendloop"
 MODULES = sorted(p for p in CODE.rglob("*.py") if "v1" not in p.relative_to(CODE).parts and "versions" not in p.parts)
 FOLDERS = {
     "artifacts": "content-addressed store, tables, lineage",
+    "axes": "axis values of items: rules, form, a measured reader",
     "bus": "interface, SQLite bus, Kafka bus, consume loop",
     "cli": "mend",
+    "comparison": "two sets of outcomes on the same items",
     "controller": "budgets, gates, decisions",
     "core": "contracts, records, statistics, settings",
     "data_generator": "data for weak slices",
@@ -26,6 +28,8 @@ FOLDERS = {
     "gateway": "REST and event stream",
     "models": "checkpoints and generation backends",
     "report": "a run as a page",
+    "steps": "process supervision: steps of an output and the first wrong one",
+    "judging": "model judges and their measured error",
     "runs": "a run as people see it: the fold of its events",
     "submission": "recipe to run",
     "suites": "suites from elsewhere",

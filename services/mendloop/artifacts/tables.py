@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,16 @@ from mendloop.core.records import Axes, Example, Item, Outcome
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
 _AXES = pa.map_(pa.string(), pa.list_(pa.string()))
-_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "Axes": _AXES}
+_TYPES = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "int | None": pa.int64(),
+    "float": pa.float64(),
+    "tuple[float, ...]": pa.list_(pa.float64()),
+    "Axes": _AXES,
+}
+_LAST_OF_FIRST_VERSION = "axes"
+"""Columns after it were added later, each with a default: a table may end before any of them."""
 
 Row = TypeVar("Row", Item, Example, Outcome)
 
@@ -42,16 +51,26 @@ def put_rows(store: ArtifactStore, rows: Sequence[Row], *, kind: type[Row]) -> A
 
 
 def get_rows(store: ArtifactStore, artifact: Artifact, *, kind: type[Row]) -> list[Row]:
-    """Rows of a Parquet artifact. Raises CorruptArtifact where it holds other rows."""
+    """Rows of a Parquet artifact, with defaults for columns that an older writer did not know.
+
+    Raises CorruptArtifact where it holds other rows.
+    """
     try:
         # not pq.read_table: threads that its scanner leaves behind abort the process at exit, now and then, on a busy
         # machine ("terminate called without an active exception", apache/arrow#34314)
         table = pq.ParquetFile(pa.BufferReader(store.get(artifact))).read(use_threads=False)
     except pa.ArrowException as error:
         raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is not Parquet: {error}") from error
-    if table.schema.names != schema_of(kind).names:
-        raise CorruptArtifact(f"artifact {artifact.sha256[:12]} holds {table.schema.names}, not {kind.__name__} rows")
+    names = table.schema.names
+    known = schema_of(kind).names
+    if names != known[: len(names)] or _LAST_OF_FIRST_VERSION not in names:
+        raise CorruptArtifact(f"artifact {artifact.sha256[:12]} holds {names}, not {kind.__name__} rows")
     try:
-        return [kind(**{**row, "axes": {a: tuple(v) for a, v in row["axes"]}}) for row in table.to_pylist()]
+        return [kind(**_fields(row)) for row in table.to_pylist()]
     except (TypeError, ValueError) as error:
         raise CorruptArtifact(f"artifact {artifact.sha256[:12]} holds no good {kind.__name__}: {error}") from error
+
+
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+    return row | lists | {"axes": {axis: tuple(values) for axis, values in row["axes"]}}

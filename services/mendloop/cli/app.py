@@ -19,9 +19,12 @@ from rich.live import Live
 from rich.table import Table
 
 from mendloop.cli import dead_letters, lineage
+from mendloop.cli.compare import compare
 from mendloop.cli.deployment import DEFAULT_HOME, Deployment, deployment_at
 from mendloop.cli.doctor import examine
+from mendloop.cli.eval import evaluate
 from mendloop.cli.follow import print_events
+from mendloop.cli.import_eval import import_eval
 from mendloop.cli.live import result_table, run_panel, run_table
 from mendloop.core.contracts import SERVICES
 from mendloop.core.errors import MendloopError, Permanent
@@ -43,6 +46,9 @@ recipe_app = typer.Typer(help="Check a recipe, or print the schema of one.", no_
 dlq_app = typer.Typer(help="Dead letters: events that a service refused for good.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(dlq_app, name="dlq")
+app.command("import-eval")(import_eval)
+app.command("compare")(compare)
+app.command("eval")(evaluate)
 console = Console()
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]

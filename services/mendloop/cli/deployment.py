@@ -59,6 +59,8 @@ class Deployment:
             own["MENDLOOP_PORT"] = str(self.gateway_port)
         if service in (EVALUATOR, GATEWAY):
             own["MENDLOOP_SEALED_ARTIFACTS_URI"] = self.sealed_uri
+        if service == EVALUATOR:
+            own |= {key: value for key, value in os.environ.items() if key.startswith("MENDLOOP_VLLM_")}
         if service == CONTROLLER:
             own["MENDLOOP_DATABASE_URL"] = self.database_url
         return own

@@ -5,7 +5,8 @@ MendloopError
 ├── Permanent     never try again: to the dead letters with the reason
 │   ├── CorruptArtifact   bytes do not match their hash
 │   ├── InvalidEvent      an event that cannot be read
-│   └── InvalidRecipe     a recipe that cannot be run
+│   ├── InvalidRecipe     a recipe that cannot be run
+│   └── InvalidResults    a file of results made elsewhere that cannot be read as outcomes
 └── Interrupted   the service was told to stop: give the work back, somebody else goes on
 """
 
@@ -34,6 +35,10 @@ class InvalidEvent(Permanent):
 
 class InvalidRecipe(Permanent):
     """A recipe cannot be run; the message names file, line, field and value."""
+
+
+class InvalidResults(Permanent):
+    """Results made elsewhere cannot be read; the message names file, line or sample, field and value."""
 
 
 class Interrupted(MendloopError):

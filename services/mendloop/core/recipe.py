@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mendloop.core.errors import InvalidRecipe
 
@@ -49,6 +49,9 @@ class SuiteSettings(_Section):
     confirm: int = Field(300, ge=20, description="Items on which a weak slice must show again.")
     sealed: int = Field(300, ge=0, description="Items that only gates see, and only as counts.")
     axes: list[str] = Field(min_length=1, description="Axes whose values are combined into slices.")
+    axis_rules: list[dict[str, Any]] = Field(
+        default_factory=list, description="Axes by rule: axis, field, and values, capture or count (expressions)."
+    )
     max_depth: int = Field(2, ge=1, le=4, description="Most conditions in one slice.")
     weak_below: Share = Field(0.8, description="A slice is weak where its accuracy is below this.")
     min_items: int = Field(20, ge=5, description="Fewest items of a slice on the search split.")
@@ -56,7 +59,23 @@ class SuiteSettings(_Section):
     max_slices: int = Field(4, ge=1, description="Most weak slices that one evaluation reports.")
     max_new_tokens: int = Field(64, ge=1, description="Generation limit.")
     shards: int = Field(2, ge=1, description="Pieces that replicas score in parallel.")
+    backend: Literal["transformers", "vllm"] = Field(
+        "transformers", description="What runs the model; vllm pays off for large models on a GPU."
+    )
+    temperature: float = Field(0.0, ge=0, description="0 takes the likeliest token; above it, outputs are drawn.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Draw only from the likeliest tokens with this probability.")
+    repeats: int = Field(1, ge=1, le=1024, description="Draws of each item; needs a temperature above 0.")
+    seed: Count = Field(0, description="Seed of the draws; the items come from the recipe's own seed.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the task family.")
+
+    @model_validator(mode="after")
+    def _check_draws(self) -> SuiteSettings:
+        if self.repeats > 1 and not self.temperature:
+            raise ValueError(
+                f"repeats is {self.repeats} with temperature 0: the same output that many times; "
+                "set suite.temperature above 0, or repeats to 1"
+            )
+        return self
 
 
 class BudgetSettings(_Section):

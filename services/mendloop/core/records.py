@@ -11,7 +11,8 @@ from typing import Literal
 Axes = Mapping[str, tuple[str, ...]]
 """Values of an item on each axis; an item may have several values on one axis (two verbs in one command)."""
 
-StopReason = Literal["eos", "length", "stop_string"]
+StopReason = Literal["eos", "length", "stop_string", "unknown"]
+"""Why a generation ended; unknown only in outcomes that another tool measured without saying so."""
 Split = Literal["search", "confirm", "sealed"]
 
 
@@ -57,6 +58,12 @@ class Score:
 
     value: float
     extraction: str
+    candidate_count: int | None = None
+    """How many texts in the output could have been the answer; None where the scorer does not count."""
+    first_wrong_step: int | None = None
+    """Index, from 0, of the first wrong step; None where no step is wrong or steps are not looked at."""
+    wrong_operation: str = ""
+    """The operation of that step."""
 
     def __post_init__(self) -> None:
         if math.isnan(self.value) or not 0 <= self.value <= 1:
@@ -78,8 +85,23 @@ class Outcome:
     stop_reason: StopReason
     extraction: str
     target_logprob: float
+    """Sum over the target's tokens and the EOS after them, in nats."""
     repeat_index: int
+    """0 is the draw that slices and gates count; the others say how much chance is in it."""
     axes: Axes = field(default_factory=dict)
+    # What follows was added later: an older table ends before it and reads with these defaults.
+    latency_s: float = 0.0
+    """Seconds until this output was there, its share of a batch's waiting included; 0 where nobody measured."""
+    seed: int = 0
+    """Seed of this output's own random numbers; 0 where the output is greedy."""
+    candidate_count: int | None = None
+    """How many texts in the output could have been the answer; None where the scorer does not count."""
+    first_wrong_step: int | None = None
+    """Index, from 0, of the first wrong step; None where no step is wrong or steps are not looked at."""
+    wrong_operation: str = ""
+    """The operation of that step."""
+    target_logprobs: tuple[float, ...] = ()
+    """Of the target's tokens and, last, of the EOS after them, in nats."""
 
     def __post_init__(self) -> None:
         if math.isnan(self.score) or not 0 <= self.score <= 1:

@@ -82,6 +82,26 @@ def p_improved(lost: int, gained: int) -> float:
     return float(bdtr(lost, lost + gained, 0.5)) if lost + gained else 1.0
 
 
+def p_changed(lost: int, gained: int) -> float:
+    """Two-sided exact McNemar p-value that two paired measurements differ (McNemar 1947, with the binomial of 1/2).
+
+    lost and gained count the items that only the first, only the second gets right.
+    """
+    return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5))) if lost + gained else 1.0
+
+
+def pass_at_k(correct: int, n: int, *, k: int) -> float:
+    """Unbiased chance that at least one of k answers is right, from n answers (Chen et al. 2021, arXiv 2107.03374)."""
+    _check_repeats(correct, n, k=k)
+    return 1.0 - math.prod((n - correct - i) / (n - i) for i in range(k))
+
+
+def pass_power_k(correct: int, n: int, *, k: int) -> float:
+    """Unbiased chance that k answers are all right, pass^k, from n answers (Yao et al. 2024, arXiv 2406.12045)."""
+    _check_repeats(correct, n, k=k)
+    return math.prod((correct - i) / (n - i) for i in range(k)) if correct >= k else 0.0
+
+
 def paired_difference(lost: int, gained: int, *, n: int, confidence: float = 0.95) -> Interval:
     """Score interval of second - first of paired proportions over n items (Tango 1998, Stat. Med. 17:891)."""
     if n < 1 or lost + gained > n:
@@ -98,6 +118,11 @@ def p_not_inferior(lost: int, gained: int, *, n: int, margin: float) -> float:
     if not 0 < margin < 1:
         raise ValueError(f"margin is {margin}; it must lie between 0 and 1")
     return 0.5 * math.erfc(_tango(lost, gained, n=n, delta=-margin) / math.sqrt(2)) if n else 1.0
+
+
+def _check_repeats(correct: int, n: int, *, k: int) -> None:
+    if not (1 <= k <= n and 0 <= correct <= n):
+        raise ValueError(f"k is {k} and correct {correct} of n = {n} answers; k must lie in 1..n and correct in 0..n")
 
 
 def _log_choose(n: int, k: int) -> float:

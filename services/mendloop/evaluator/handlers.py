@@ -5,9 +5,10 @@ Knows events and ports; knows neither how a slice is found weak nor how a model 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from google.protobuf.message import Message
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import get_rows
+from mendloop.axes.annotate import CLUSTER
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.core.errors import InvalidEvent, Permanent
 from mendloop.core.fixes import repaired_recipe
@@ -23,19 +25,27 @@ from mendloop.core.records import Item, Outcome
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.wire import artifact_of, artifact_ref, fixes_of, slice_message, slice_name
+from mendloop.evaluator.clusters import Clusters, open_clusters, sealed_clusters
+from mendloop.evaluator.domain.draws import first_draws, pass_at_one
+from mendloop.evaluator.domain.health import check_scorer, refuse_unsound
 from mendloop.evaluator.domain.scoring import Cost, total_cost
 from mendloop.evaluator.domain.sharding import evaluation_id
 from mendloop.evaluator.domain.slices import SliceSearch, find_weak_slices
 from mendloop.evaluator.domain.weakness import SliceRules
+from mendloop.evaluator.history import SliceHistory
 from mendloop.evaluator.measurement import Measurement, shard_name
 from mendloop.evaluator.messages import completed, failed, metering, sealed_comparisons
-from mendloop.evaluator.ports import ModelLoader, OutcomeStore, Scored
+from mendloop.evaluator.ports import Embedder, ModelLoader, OutcomeStore, Scored
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
 WHOLE = "all"
-"""The part under which the outcomes of a whole evaluation are kept."""
+"""The part under which the outcomes of a whole evaluation are kept: the first draw of each item."""
+REPEATS = "repeats"
+"""The part under which every draw of every item is kept, where there is more than one."""
+SCORER_HEALTH = "scorer-health"
+"""Namespace of the documents that say what the check of the scorer found, by evaluation id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,10 @@ class Ports:
     sealed_outcomes: OutcomeStore
     models: ModelLoader
     telemetry: Telemetry
+    servers: ModelLoader | None = None
+    """Loads checkpoints into vLLM, for suites with that backend."""
+    embedder: Embedder | None = None
+    """Places items in a hierarchy, for suites with the axis `cluster`."""
 
 
 def handlers(ports: Ports) -> dict[type[Message], Handler]:
@@ -63,7 +77,9 @@ def handlers(ports: Ports) -> dict[type[Message], Handler]:
 def on_checkpoint_ready(event: Event, *, ports: Ports) -> list[Emit]:
     """A checkpoint can be measured: cut the suite into shards."""
     ready = _expect(event, checkpoint_pb2.CheckpointReady)
-    return _shards(ready, RunSpec.load(ports.store, artifact_of(ready.run_spec)))
+    spec = RunSpec.load(ports.store, artifact_of(ready.run_spec))
+    _check_scorer(ready, spec, ports=ports)
+    return _shards(ready, spec)
 
 
 def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
@@ -83,6 +99,7 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         training_report=plan.training_report,
         diagnosis_wanted=plan.diagnosis_wanted,
     )
+    _check_scorer(ready, repaired, ports=ports)
     return _shards(ready, repaired)
 
 
@@ -101,7 +118,7 @@ def on_evaluation_shard(event: Event, *, ports: Ports) -> list[Emit]:
         count=shard.shard_count,
         spec=spec,
         task=spec.task(),
-        load=lambda: ports.models.load(artifact_of(shard.checkpoint)),
+        load=lambda: _loader(spec, ports=ports).load(artifact_of(shard.checkpoint)),
         telemetry=ports.telemetry,
         is_stopping=event.is_stopping,
     )
@@ -135,13 +152,19 @@ def on_shard_scored(event: Event, *, ports: Ports) -> list[Emit]:
     outcomes = ports.outcomes.rows(whole)
     search = find_weak_slices(outcomes, rules=rules)
     _record(shard, search, outcomes, store=ports.store)
+    history = SliceHistory(ports.store)
+    history.note(shard, whole.outcomes)
     weak = search.weak if ready.diagnosis_wanted else ()
+    stored = [history.keep(found.conditions, outcomes) for found in weak]
     result = completed(shard, whole.outcomes, outcomes, search, axes=rules.axes, weak_count=len(weak), cost=cost)
     result.sealed.extend(_sealed(shard, spec, rules, ports=ports))
     failures = [
         failed(shard, whole.outcomes, outcomes, found, threshold=rules.weak_below, weak_count=len(weak))
         for found in weak
     ]
+    for failure, kept, trend in zip(failures, stored, history.trends(shard, stored), strict=True):
+        failure.slice_version = kept.version
+        failure.trend.extend(trend)
     run_id, identity = shard.position.run_id, _identity(shard)
     return [
         Emit(result, key=run_id, identity=identity, subject=run_id),
@@ -178,6 +201,25 @@ def _shards(ready: checkpoint_pb2.CheckpointReady, spec: RunSpec) -> list[Emit]:
     ]
 
 
+def _check_scorer(ready: checkpoint_pb2.CheckpointReady, spec: RunSpec, *, ports: Ports) -> None:
+    """Known answers are scored first. Raises Permanent, which ends the run with the evidence, where that fails."""
+    name = _id_of(spec, ready.checkpoint)
+    if ports.store.get_doc(SCORER_HEALTH, name) is not None:
+        return
+    health = check_scorer(spec.task(), get_rows(ports.store, spec.items, kind=Item))
+    log.info("scorer checked", extra={"run_id": ready.position.run_id, "evaluation_id": name, **health.facts()})
+    refuse_unsound(health, task_name=spec.recipe.task)
+    ports.store.put_doc(SCORER_HEALTH, name, json.dumps(health.facts(), sort_keys=True).encode())
+
+
+def _loader(spec: RunSpec, *, ports: Ports) -> ModelLoader:
+    if spec.recipe.suite.backend == "transformers":
+        return ports.models
+    if ports.servers is None:
+        raise Permanent("suite.backend is vllm, but this evaluator has no vLLM; set suite.backend to transformers")
+    return ports.servers
+
+
 def _id_of(spec: RunSpec, checkpoint: common_pb2.ArtifactRef) -> str:
     return evaluation_id(
         spec.recipe,
@@ -205,26 +247,43 @@ def _is_last(shard: evaluation_pb2.ShardScored, *, store: ArtifactStore) -> bool
 def _whole(shard: evaluation_pb2.ShardScored, spec: RunSpec, *, ports: Ports) -> tuple[Scored, Cost]:
     """All outcomes of the evaluation, merged and kept, and what they and the sealed ones cost."""
     items = get_rows(ports.store, spec.items, kind=Item)
-    whole = _merged(shard, kept_in=ports.outcomes, item_ids={item.item_id for item in items})
+    repeats = spec.recipe.suite.repeats
+    rules = SliceRules.of(spec.recipe.suite)
+    nodes = open_clusters(spec, rules=rules, store=ports.store, embedder=ports.embedder)
+    item_ids = {item.item_id for item in items}
+    whole = _merged(shard, kept_in=ports.outcomes, item_ids=item_ids, repeats=repeats, nodes=nodes)
     if spec.sealed_items is None:
         return whole, whole.cost
     sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
-    sealed = _merged(shard, kept_in=ports.sealed_outcomes, item_ids={item.item_id for item in sealed_items})
+    sealed_ids = {item.item_id for item in sealed_items}
+    stores = {"store": ports.store, "sealed_store": ports.sealed_store}
+    nodes = sealed_clusters(spec, nodes, **stores, embedder=ports.embedder)
+    sealed = _merged(shard, kept_in=ports.sealed_outcomes, item_ids=sealed_ids, repeats=repeats, nodes=nodes)
     return whole, total_cost([whole.cost, sealed.cost])
 
 
-def _merged(shard: evaluation_pb2.ShardScored, *, kept_in: OutcomeStore, item_ids: set[str]) -> Scored:
+def _merged(
+    shard: evaluation_pb2.ShardScored, *, kept_in: OutcomeStore, item_ids: set[str], repeats: int, nodes: Clusters
+) -> Scored:
     names = [shard_name(i, shard.shard_count) for i in range(shard.shard_count)]
     found = [scored for name in names if (scored := kept_in.find(shard.evaluation_id, name)) is not None]
     rows = [row for scored in found for row in kept_in.rows(scored)]
-    if {row.item_id for row in rows} != item_ids or len(rows) != len(item_ids):
+    wanted = {(item_id, repeat) for item_id in item_ids for repeat in range(repeats)}
+    if {(row.item_id, row.repeat_index) for row in rows} != wanted or len(rows) != len(wanted):
         raise Permanent(
             f"evaluation {shard.evaluation_id} has {len(rows)} outcomes in {len(found)} of {len(names)} shards for"
-            f" {len(item_ids)} items: outcomes were lost or belong to other items; start the evaluation again"
+            f" {len(wanted)} items: outcomes were lost or belong to other items; start the evaluation again"
         )
-    ordered = sorted(rows, key=lambda row: row.item_id)
+    if nodes:
+        rows = [replace(row, axes={**row.axes, CLUSTER: nodes[row.item_id]}) for row in rows]
+    ordered = sorted(rows, key=lambda row: (row.item_id, row.repeat_index))
     cost = total_cost(scored.cost for scored in found)
-    return kept_in.keep(shard.evaluation_id, WHOLE, outcomes=ordered, cost=cost)
+    if repeats > 1:
+        kept_in.keep(shard.evaluation_id, REPEATS, outcomes=ordered, cost=cost)
+        if rows[0].split != "sealed":
+            over = asdict(pass_at_one(ordered))
+            log.info("pass@1 over all repeats", extra={"evaluation_id": shard.evaluation_id, **over})
+    return kept_in.keep(shard.evaluation_id, WHOLE, outcomes=first_draws(ordered), cost=cost)
 
 
 def _sealed(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mendloop.artifacts.store import Artifact
 from mendloop.core.records import Outcome
 from mendloop.evaluator.domain.scoring import Cost
-from mendloop.models.generation import LanguageModel
+from mendloop.models.generation import SamplingModel
 
 
-class MeteredModel(LanguageModel, Protocol):
+class MeteredModel(SamplingModel, Protocol):
     """A loaded checkpoint that knows whether its seconds are GPU-seconds."""
 
     @property
@@ -24,6 +27,17 @@ class ModelLoader(Protocol):
 
     def load(self, checkpoint: Artifact) -> MeteredModel:
         """The model of a checkpoint. Raises Permanent where it does not load."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    @property
+    def name(self) -> str:
+        """Which model it is, with what changes its vectors: a hierarchy is stored under it."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(texts, dimensions), rows of length 1; only rows of one call are comparable."""
 
 
 class Scored(NamedTuple):

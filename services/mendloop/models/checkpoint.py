@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -55,3 +56,14 @@ def open_checkpoint(store: ArtifactStore, artifact: Artifact, *, cache: Path) ->
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def directory_sha(directory: Path) -> str:
+    """Hex SHA-256 over names and bytes of a checkpoint's files: its identity where it lies in no store."""
+    check_directory(directory)
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            own = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(directory)}\0{own}\n".encode())
+    return digest.hexdigest()

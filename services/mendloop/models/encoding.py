@@ -33,6 +33,9 @@ class Tokenizer(Protocol):
     def __call__(self, text: Any, *, add_special_tokens: bool = True) -> Any:
         """An encoding with input_ids of one text, or of each of a list."""
 
+    def decode(self, token_ids: Any, **options: Any) -> Any:
+        """The text of ids."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -69,6 +72,18 @@ def eos_id(tokenizer: Tokenizer) -> int:
     return int(tokenizer.eos_token_id)
 
 
+def decoded(tokenizer: Tokenizer, ids: Sequence[int], *, eos_ids: frozenset[int]) -> str:
+    """All that was said, special tokens too (a hidden <unk> could make a wrong answer look right), but the EOS."""
+    said = list(ids[:-1] if ids and ids[-1] in eos_ids else ids)
+    return str(tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def answer_text(text: str, *, prompt_text: str, stop: Sequence[str]) -> str:
+    """What was said after a prompt: cut before the first stop string, without the separator in front."""
+    found = [text.index(mark) for mark in stop if mark and mark in text]
+    return (text[: min(found)] if found else text).removeprefix(separator(prompt_text))
+
+
 def encode_prompts(tokenizer: Tokenizer, prompt_texts: Sequence[str]) -> list[Ids]:
     """The ids that a model continues from, of each prompt.
 
@@ -86,17 +101,19 @@ def encode_examples(
     The rule: the prompt's ids are always those of the prompt alone, because generation starts from them. The text
     prompt + separator + completion is tokenized as one; where its ids begin with the prompt's ids, the rest is the
     completion. Where a token would reach over the boundary (byte-pair merges), the separator and the completion are
-    tokenized alone. A word-level tokenizer gives the words of both.
+    tokenized alone. A word-level tokenizer gives the words of both. An empty prompt is BOS, or EOS where the tokenizer
+    has no BOS.
 
-    Raises Permanent where the tokenizer has no EOS, or where a prompt has no id at all.
+    Raises Permanent where the tokenizer has no EOS, or where a prompt with text has no id at all.
     """
     eos = eos_id(tokenizer)
     pairs = list(zip(prompt_texts, completion_texts, strict=True))
     tails = [separator(prompt, completion) + completion if completion else "" for prompt, completion in pairs]
     heads = _ids(tokenizer, prompt_texts)
+    starts = [ids if text else (ids or (_first_id(tokenizer),)) for text, ids in zip(prompt_texts, heads, strict=True)]
     wholes = _ids(tokenizer, [prompt + tail for (prompt, _), tail in zip(pairs, tails, strict=True)])
     encoded = []
-    for start, head, whole, tail in zip(_started(tokenizer, prompt_texts, heads), heads, wholes, tails, strict=True):
+    for start, head, whole, tail in zip(_started(tokenizer, prompt_texts, starts), heads, wholes, tails, strict=True):
         completion = whole[len(head) :] if whole[: len(head)] == head else _ids(tokenizer, [tail])[0]
         ids = (*start, *completion, eos)
         kept = ids if max_tokens is None else ids[:max_tokens]
@@ -114,7 +131,9 @@ def encode_example(
 def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
     if not texts:
         return []
-    return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
+    distinct = list(dict.fromkeys(texts))  # the choices of a question share its prompt
+    known = dict(zip(distinct, tokenizer(distinct, add_special_tokens=False).input_ids, strict=True))
+    return [tuple(known[text]) for text in texts]
 
 
 def _started(tokenizer: Tokenizer, texts: Sequence[str], heads: Sequence[Ids]) -> list[Ids]:
@@ -124,6 +143,11 @@ def _started(tokenizer: Tokenizer, texts: Sequence[str], heads: Sequence[Ids]) -
         if not ids:
             raise Permanent(f"the prompt {text!r} has no token and the tokenizer adds no BOS: nothing to start from")
     return started
+
+
+def _first_id(tokenizer: Tokenizer) -> int:
+    """What a text without a prompt starts from."""
+    return int(tokenizer.bos_token_id) if tokenizer.bos_token_id is not None else eos_id(tokenizer)
 
 
 def _added_bos(tokenizer: Tokenizer) -> int | None:

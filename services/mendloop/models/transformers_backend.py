@@ -1,4 +1,4 @@
-"""A checkpoint in process through transformers: batched greedy generation and teacher-forced log-probabilities.
+"""A checkpoint in process through transformers: batched generation and teacher-forced log-probabilities.
 
 Knows tensors and token ids; knows neither tasks nor scores. Nothing of a checkpoint's generation_config but its
 EOS ids is used: its sampling and length settings would change what an evaluation measures.
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -21,23 +23,37 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, Llam
 from mendloop.core.errors import Permanent
 from mendloop.core.records import StopReason
 from mendloop.models.checkpoint import check_directory
-from mendloop.models.encoding import Encoded, Ids, encode_examples, encode_prompts, eos_id, separator
-from mendloop.models.generation import Generation, TokenLogprobs
+from mendloop.models.encoding import (
+    Encoded,
+    Ids,
+    Tokenizer,
+    answer_text,
+    decoded,
+    encode_examples,
+    encode_prompts,
+    eos_id,
+)
+from mendloop.models.generation import Generation, Sampling, TokenLogprobs
+from mendloop.models.windows import joined, windows
 
 BATCH_ROWS = 64
 LOGIT_LIMIT = 2**27
 """Most logits (rows x positions x vocabulary) of one teacher-forced batch: 512 MiB in float32."""
 
 
-def load_model(directory: Path, *, batch_rows: int = BATCH_ROWS) -> TransformersModel:
-    """The checkpoint of a directory, on the GPU where there is one.
+Choice = Callable[[Any, Sequence[int]], Any]
+"""Next tokens [B] from logits [B, V] and the row of the batch that each line belongs to."""
+
+
+def load_model(directory: Path, *, batch_rows: int = BATCH_ROWS, device_name: str = "") -> TransformersModel:
+    """The checkpoint of a directory, on the named device, else on the GPU where there is one.
 
     On a CPU weights are float32, on a GPU they keep the type in which they are stored.
     Raises Permanent, with the directory and the reason, where it does not load completely: weights that the
     configuration does not know, or lacks, would leave random numbers in the model.
     """
     check_directory(directory)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device_name or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = "auto" if device.type == "cuda" else torch.float32
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
@@ -98,6 +114,26 @@ class TransformersModel:
         """Number of weights; tied ones count once."""
         return sum(parameter.numel() for parameter in self._model.parameters())
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's tokenizer."""
+        return cast(Tokenizer, self._tokenizer)
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Every id that ends an output."""
+        return self._eos_ids
+
+    @property
+    def context(self) -> float:
+        """Most tokens that the model looks at; infinite where its configuration names no limit."""
+        return float(self._context)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of ids that both the tokenizer and the model know."""
+        return int(min(len(self._tokenizer), self._model.config.vocab_size))
+
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()) -> list[Generation]:
         """Greedy outputs, in the order of the prompts; an output is cut before the first stop string.
 
@@ -105,8 +141,57 @@ class TransformersModel:
         reason "length", where the model's context is full. Raises Permanent for a prompt that leaves no room in the
         context, and where the model computes NaN or infinity.
         """
+        return self._outputs(prompts, sampling=None, max_new_tokens=max_new_tokens, stop=stop)
+
+    def sample(
+        self, prompts: Sequence[str], *, sampling: Sampling, max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> list[Generation]:
+        """Outputs drawn token by token, in the order of the prompts; the rest is as for generate.
+
+        Each prompt has a random generator of its own: other prompts of the call, and batches, change nothing but the
+        last bits of the probabilities.
+        """
+        if len(sampling.seeds) != len(prompts):
+            raise ValueError(f"{len(prompts)} prompts have {len(sampling.seeds)} seeds; each needs one")
+        return self._outputs(prompts, sampling=sampling, max_new_tokens=max_new_tokens, stop=stop)
+
+    def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """Natural-log probabilities of each completion's tokens and of the EOS that should follow, teacher-forced.
+
+        Computed in float32. An example without a prompt that exceeds the context is measured in windows. Raises
+        Permanent for any other that does not fit the context, and for NaN or infinity.
+        """
+        examples = encode_examples(self._tokenizer, prompts, completions)
+        parts: list[Encoded] = []
+        counts: list[int] = []
+        for example, prompt in zip(examples, prompts, strict=True):
+            fits = len(example.input_ids) <= self._context + 1
+            if not fits and prompt:
+                raise Permanent(
+                    f"prompt and completion have {len(example.input_ids)} tokens, the context of {self._name} has "
+                    f"{self._context}: {prompt[:80]!r}"
+                )
+            own = [example] if fits else windows(example, context=int(self._context))
+            parts += own
+            counts.append(len(own))
+        scored = iter(self.token_logprobs(parts))
+        return [joined([next(scored) for _ in range(count)]) for count in counts]
+
+    def token_logprobs(self, examples: Sequence[Encoded]) -> list[TokenLogprobs]:
+        """logprobs of examples that are token ids already and fit the context."""
+        results: list[TokenLogprobs | None] = [None] * len(examples)
+        lengths = [len(example.input_ids) for example in examples]
+        for rows in _buckets(lengths, rows=self._rows_of_logits(max(lengths, default=1))):
+            for row, scored in zip(rows, self._teacher_forced([examples[row] for row in rows]), strict=True):
+                results[row] = scored
+        return [result for result in results if result is not None]
+
+    def _outputs(
+        self, prompts: Sequence[str], *, sampling: Sampling | None, max_new_tokens: int, stop: Sequence[str]
+    ) -> list[Generation]:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
+        started = time.monotonic()
         encoded = encode_prompts(self._tokenizer, prompts)
         limits = [self._room(ids, wanted=max_new_tokens) for ids in encoded]
         results: list[Generation | None] = [None] * len(prompts)
@@ -115,29 +200,11 @@ class TransformersModel:
                 [encoded[row] for row in rows],
                 limits=[limits[row] for row in rows],
                 stop=[text for text in stop if text],
+                draw=_greedy if sampling is None else _Draw(sampling, rows),
             )
-            for row, (ids, reason) in zip(rows, outputs, strict=True):
-                text = _cut(self._text(ids), stop).removeprefix(separator(prompts[row]))
-                results[row] = Generation(text, len(encoded[row]), len(ids), reason)
-        return [result for result in results if result is not None]
-
-    def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
-        """Natural-log probabilities of each completion's tokens and of the EOS that should follow, teacher-forced.
-
-        Computed in float32. Raises Permanent for an example that does not fit the context, and for NaN or infinity.
-        """
-        examples = encode_examples(self._tokenizer, prompts, completions)
-        for example, prompt in zip(examples, prompts, strict=True):
-            if len(example.input_ids) > self._context:
-                raise Permanent(
-                    f"prompt and completion have {len(example.input_ids)} tokens, the context of {self._name} has "
-                    f"{self._context}: {prompt[:80]!r}"
-                )
-        results: list[TokenLogprobs | None] = [None] * len(examples)
-        lengths = [len(example.input_ids) for example in examples]
-        for rows in _buckets(lengths, rows=self._rows_of_logits(max(lengths, default=1))):
-            for row, scored in zip(rows, self._teacher_forced([examples[row] for row in rows]), strict=True):
-                results[row] = scored
+            for row, (ids, reason, ended) in zip(rows, outputs, strict=True):
+                text = answer_text(self._text(ids), prompt_text=prompts[row], stop=stop)
+                results[row] = Generation(text, len(encoded[row]), len(ids), reason, ended - started)
         return [result for result in results if result is not None]
 
     def _room(self, ids: Ids, *, wanted: int) -> int:
@@ -153,10 +220,12 @@ class TransformersModel:
 
     @torch.inference_mode()
     def _continue(
-        self, prompts: list[Ids], *, limits: list[int], stop: list[str]
-    ) -> list[tuple[list[int], StopReason]]:
-        """Token ids and stop reason of each prompt. Ended rows leave the batch and its cache at once: the cache is
-        copied at every step anyway."""
+        self, prompts: list[Ids], *, limits: list[int], stop: list[str], draw: Choice
+    ) -> list[tuple[list[int], StopReason, float]]:
+        """Token ids, stop reason and time of the end of each prompt.
+
+        Ended rows leave the batch and its cache at once: the cache is copied at every step anyway.
+        """
         device = self._model.device
         width = max(map(len, prompts))
         ids_BT = torch.tensor([[self._pad_id] * (width - len(ids)) + list(ids) for ids in prompts], device=device)
@@ -164,16 +233,16 @@ class TransformersModel:
         positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache(config=self._model.config)
         outputs: list[list[int]] = [[] for _ in prompts]
-        reasons: dict[int, StopReason] = {}
+        ends: dict[int, tuple[StopReason, float]] = {}
         live = list(range(len(prompts)))
         while live:
-            next_B = self._next_tokens(ids_BT, mask_BT, positions_BT, cache)
+            next_B = draw(self._next_logits(ids_BT, mask_BT, positions_BT, cache), live)
             for row, token in zip(live, next_B.tolist(), strict=True):
                 outputs[row].append(token)
                 reason = self._reason(outputs[row], limit=limits[row], stop=stop)
                 if reason:
-                    reasons[row] = reason
-            kept = [at for at, row in enumerate(live) if row not in reasons]
+                    ends[row] = (reason, time.monotonic())
+            kept = [at for at, row in enumerate(live) if row not in ends]
             if len(kept) < len(live):
                 live = [live[at] for at in kept]
                 if not live:
@@ -184,15 +253,15 @@ class TransformersModel:
             ids_BT = next_B[:, None]
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones((len(live), 1))], dim=1)
             positions_BT = positions_BT[:, -1:] + 1
-        return [(outputs[row], reasons[row]) for row in range(len(prompts))]
+        return [(outputs[row], *ends[row]) for row in range(len(prompts))]
 
-    def _next_tokens(self, ids_BT: Any, mask_BT: Any, positions_BT: Any, cache: Any) -> Any:
+    def _next_logits(self, ids_BT: Any, mask_BT: Any, positions_BT: Any, cache: Any) -> Any:
         arguments = {"attention_mask": mask_BT, self._cache_argument: cache, "use_cache": True, **self._last_only}
         if self._takes_positions:
             arguments["position_ids"] = positions_BT
-        best_B, next_B = self._model(ids_BT, **arguments).logits[:, -1].max(dim=-1)
-        self._check_finite(best_B)
-        return next_B
+        logits_BV = self._model(ids_BT, **arguments).logits[:, -1]
+        self._check_finite(logits_BV.amax(dim=-1))
+        return logits_BV
 
     def _reason(self, ids: list[int], *, limit: int, stop: list[str]) -> StopReason | None:
         if ids[-1] in self._eos_ids:
@@ -208,31 +277,60 @@ class TransformersModel:
         return any(text in tail for text in stop) and any(text in self._text(ids) for text in stop)
 
     def _text(self, ids: list[int]) -> str:
-        """All that was said, special tokens too (a hidden <unk> could make a wrong answer look right), but the EOS."""
-        said = ids[:-1] if ids and ids[-1] in self._eos_ids else ids
-        return str(self._tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return decoded(self._tokenizer, ids, eos_ids=self._eos_ids)
 
     @torch.inference_mode()
     def _teacher_forced(self, examples: list[Encoded]) -> list[TokenLogprobs]:
         device = self._model.device
         width = max(len(example.input_ids) for example in examples)
         padded = [[*e.input_ids, *[self._pad_id] * (width - len(e.input_ids))] for e in examples]
-        mask = [[1] * len(e.input_ids) + [0] * (width - len(e.input_ids)) for e in examples]
+        mask = [[1] * (len(e.input_ids) - 1) + [0] * (width - len(e.input_ids)) for e in examples]
         ids_BT = torch.tensor(padded, device=device)
-        logits_BTV = self._model(ids_BT, attention_mask=torch.tensor(mask, device=device), use_cache=False).logits
-        scores_BTV = logits_BTV[:, :-1].float().log_softmax(dim=-1)
-        scores_BT = scores_BTV.gather(-1, ids_BT[:, 1:, None]).squeeze(-1)
+        mask_BT = torch.tensor(mask, device=device)
+        first = min(example.prompt_length for example in examples) - 1  # no completion is predicted before it
+        kept = {"logits_to_keep": width - 1 - first} if self._last_only else {}
+        logits_BTV = self._model(ids_BT[:, :-1], attention_mask=mask_BT, use_cache=False, **kept).logits
+        logits_BTV = logits_BTV[:, first + 1 - width :].float()
+        said_BT = ids_BT[:, 1 + first :]
+        picked_BT = logits_BTV.gather(-1, said_BT[..., None]).squeeze(-1)
+        scores_BT = picked_BT - logits_BTV.logsumexp(dim=-1)
+        greedy_BT = logits_BTV.argmax(dim=-1) == said_BT
         results = []
-        for example, scores_T in zip(examples, scores_BT, strict=True):
-            said_T = scores_T[example.prompt_length - 1 : len(example.input_ids) - 1]
-            self._check_finite(said_T)
-            *tokens, eos = said_T.tolist()
-            results.append(TokenLogprobs(tuple(tokens), eos))
+        for example, scores_T, greedy_T in zip(examples, scores_BT, greedy_BT, strict=True):
+            place = slice(example.prompt_length - 1 - first, len(example.input_ids) - 1 - first)
+            self._check_finite(scores_T[place])
+            *tokens, last = scores_T[place].tolist()
+            results.append(TokenLogprobs(tuple(tokens), last, is_greedy=bool(greedy_T[place][:-1].all())))
         return results
 
     def _check_finite(self, values: Any) -> None:
         if not torch.isfinite(values).all():
             raise Permanent(f"the checkpoint {self._name} computes NaN or infinity: its weights are broken")
+
+
+def _greedy(logits_BV: Any, rows: Sequence[int]) -> Any:
+    return logits_BV.argmax(dim=-1)
+
+
+class _Draw:
+    """A Choice at random: the inverse of the cumulated probabilities at one uniform number of the row's own."""
+
+    def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
+        self._temperature, self._top_p = sampling.temperature, sampling.top_p
+        self._sources = [random.Random(sampling.seeds[row]) for row in rows]
+
+    def __call__(self, logits_BV: Any, rows: Sequence[int]) -> Any:
+        probs_BV = (logits_BV.float() / self._temperature).softmax(dim=-1)
+        ranked_BV, order_BV = probs_BV.sort(dim=-1, descending=True, stable=True)
+        below_BV = ranked_BV.cumsum(dim=-1) - ranked_BV
+        # a token stays while those before it do not yet reach top_p (Holtzman et al. 2020); the first always stays
+        kept_BV = ranked_BV.masked_fill(below_BV >= self._top_p, 0.0).double()
+        sums_BV = kept_BV.cumsum(dim=-1)
+        uniform_B = torch.tensor([self._sources[row].random() for row in rows], dtype=torch.float64)
+        goal_B1 = uniform_B.to(sums_BV.device)[:, None] * sums_BV[:, -1:]
+        last_B1 = (kept_BV > 0).sum(dim=-1, keepdim=True) - 1
+        at_B1 = torch.searchsorted(sums_BV, goal_B1, right=True).minimum(last_B1)
+        return order_BV.gather(-1, at_B1).squeeze(-1)
 
 
 def _extra_eos_ids(model: Any) -> Iterable[int]:
@@ -248,8 +346,3 @@ def _buckets(lengths: Sequence[int], *, rows: int) -> Iterator[list[int]]:
     order = sorted(range(len(lengths)), key=lambda at: lengths[at])
     for start in range(0, len(order), rows):
         yield order[start : start + rows]
-
-
-def _cut(text: str, stop: Sequence[str]) -> str:
-    found = [text.index(mark) for mark in stop if mark and mark in text]
-    return text[: min(found)] if found else text

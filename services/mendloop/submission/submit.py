@@ -16,6 +16,10 @@ from pathlib import Path
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import put_rows
+from mendloop.axes.annotate import CLUSTER, annotated
+from mendloop.axes.form import FormAxes
+from mendloop.axes.rules import parse_rules
+from mendloop.axes.subject import Annotator
 from mendloop.bus.base import Bus
 from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
@@ -49,11 +53,11 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
     with _blaming("template"):
         _check_template(recipe.template)
     with _blaming("base.model"):
-        model = _model_directory(recipe.base.model, base_dir=base_dir)
+        model = model_directory(recipe.base.model, base_dir=base_dir)
     with _blaming("task"):
         task = find_task(recipe.task, recipe.suite.options)
     with _blaming("suite"):
-        items = _items(task, recipe)
+        items = draw_items(task, recipe)
     with _blaming("suite.axes"):
         _check_axes(items, axes=recipe.suite.axes)
     with _blaming("gates.protected"):
@@ -113,10 +117,12 @@ def _check_template(template: str) -> None:
         raise InvalidRecipe(f"template {template!r} does not contain {{prompt}}")
 
 
-def _items(task: Task, recipe: Recipe) -> list[Item]:
+def draw_items(task: Task, recipe: Recipe) -> list[Item]:
+    """Every item of the suite, sealed ones too. Raises InvalidRecipe where they are too few or ids are doubled."""
     suite = recipe.suite
     counts = {"search": suite.search, "confirm": suite.confirm, "sealed": suite.sealed}
-    items = task.items(counts=counts, seed=recipe.seed)
+    annotators: list[Annotator] = [parse_rules(suite.axis_rules), FormAxes()]
+    items = annotated(task.items(counts=counts, seed=recipe.seed), annotators, axes=suite.axes)
     if not items:
         raise InvalidRecipe("the suite has no items")
     doubled = sorted(name for name, n in Counter(item.item_id for item in items).items() if n > 1)
@@ -131,7 +137,7 @@ def _items(task: Task, recipe: Recipe) -> list[Item]:
 
 def _check_axes(items: list[Item], *, axes: list[str]) -> None:
     known = {axis for item in items for axis in item.axes}
-    unknown = sorted(set(axes) - known)
+    unknown = sorted(set(axes) - known - {CLUSTER})
     if unknown:
         raise InvalidRecipe(f"unknown axis {', '.join(unknown)}; the items have {', '.join(sorted(known)) or 'none'}")
 
@@ -142,8 +148,8 @@ def _clean(name: str, examples: list[Example], *, marks: set[str]) -> list[Examp
     return kept
 
 
-def _model_directory(model: str, *, base_dir: Path) -> AbstractContextManager[Path]:
-    """The checked directory of a model."""
+def model_directory(model: str, *, base_dir: Path) -> AbstractContextManager[Path]:
+    """The checked directory of a model: a path, or package:NAME for one that ships."""
     kind, _, name = model.partition(":")
     if kind == "package" and name:
         packaged = files(PACKAGED_MODELS).joinpath(*name.split("/"))

@@ -1,4 +1,4 @@
-"""A generate_until task of lm-evaluation-harness as a task family: its prompts, its filters, its scores.
+"""A task of lm-evaluation-harness as a task family: its prompts, its requests, its filters, its scores.
 
 Knows lm_eval; knows no model. Every replica needs the task's files; documents travel in the items.
 """
@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split, fingerprint
 from mendloop.core.tasks import Conditions, Options
 from mendloop.suites.jsonl import read_examples
+from mendloop.suites.lm_eval_requests import LikelihoodAsker, Pair, output_of, responses_of
+from mendloop.suites.lm_eval_tasks import LmEvalOptions, load_task, named_filter, stop_strings
 
 try:
     from lm_eval.api.instance import Instance
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks import TaskManager
-    from lm_eval.tasks._yaml_loader import load_yaml  # the public loader downloads before data files can be changed
 except ImportError as error:
     raise ImportError("the task family lm-eval needs lm_eval: uv pip install 'mendloop[lm-eval]'") from error
 
@@ -36,27 +34,26 @@ FEWSHOT_SEED = 1234
 WORD_BOUNDS = (4, 16, 64, 256)
 NO_MATCH = "[invalid]"
 """What lm_eval's regex filters return where nothing matches."""
-_STRUCTURE = ("tag", "group", "task_list", "class")
+CONTEXT = "__context__"
+"""Field of a stored document with lm_eval's context, where the item's prompt is another text."""
+PERPLEXITIES = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
+CORPUS_ONLY = ("f1", "mcc", "brier_score", "likelihood")
+"""Metrics of multiple choice that no single document has."""
 _MARKER = re.compile(r".*(?:answer is|answer:|####)", re.IGNORECASE | re.DOTALL)
 
 
-class LmEvalOptions(BaseModel):
-    """suite.options of the family."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: Path = Field(description="Task YAML, or a folder of them; relative to where the services run.")
-    task: str = Field("", description="Name of the task; needed where path is a folder.")
-    metric: str = Field("", description="Metric that is the score; empty takes the task's first.")
-    filter: str = Field("", description="Filter pipeline whose output is scored; empty takes the task's first.")
-    axes: list[str] = Field(default_factory=list, description="Document fields that become axes.")
-
-
 class LmEvalTask:
-    """One task of lm-evaluation-harness.
+    """One task of lm-evaluation-harness. Axes for free: length (words of the question), answer_length (of the target).
 
-    Axes for free: length (words of the question), answer_length (words of the target). A score is the task's own
-    metric of one document and must lie in 0..1.
+    What `score` means, by the task's type:
+    generate_until: the metric of the filtered output, which must lie in 0..1 (exact_match, a normalised F1 ...).
+    multiple_choice: acc, acc_norm (log-likelihood per character), acc_bytes, acc_mutual_info or exact_match: 1 where
+      the gold choice is chosen, else 0. Metrics that no single document has (mcc, f1 ...) are refused.
+    loglikelihood: acc is 1 where the target is the greedy continuation, else 0; perplexity is mapped as below.
+    loglikelihood_rolling: word_perplexity, byte_perplexity, bits_per_byte, mapped as below.
+    Perplexity p of a document (per word, per byte, or of the target as a whole) becomes 1 / p, so that 1 is certainty;
+    bits per byte b become 2^-b. Such a score is never full, so nothing is right: with options.right_below the score is
+    1 where the metric is at most that value, else 0. The log-likelihood itself is the outcome's target_logprob.
     """
 
     def __init__(self, options: Options) -> None:
@@ -64,12 +61,12 @@ class LmEvalTask:
             self._options = LmEvalOptions.model_validate(dict(options))
         except ValidationError as error:
             raise InvalidRecipe(f"suite.options of task lm-eval: {error}") from error
-        self._task = _load(self._options)
-        self._metric = self._options.metric or next(iter(self._task.higher_is_better()))
-        if not self._task.higher_is_better().get(self._metric, True):
-            raise InvalidRecipe(f"metric {self._metric!r} is better when lower; choose another with options.metric")
-        self._filter = _named_filter(self._task, self._options.filter)
-        self.stop_strings = _stop_strings(self._task)
+        self._task = load_task(self._options)
+        self._kind = str(self._task.OUTPUT_TYPE)
+        self._metric = self._checked_metric()
+        self._filter = named_filter(self._task, self._options.filter)
+        self.stop_strings = stop_strings(self._task)
+        self.asker = None if self._kind == "generate_until" else LikelihoodAsker(self._pairs, self._gold_index)
 
     def corpus(self, options: Options) -> list[Example]:
         """Examples of a JSONL file: options path, prompt, completion (names of the fields)."""
@@ -102,17 +99,31 @@ class LmEvalTask:
         return {"length": (_word_count(prompt),)}
 
     def score(self, item: Item, output: str) -> Score:
-        """The task's filter and metric on one output. The extraction is the filter's name, or none where it fails."""
-        document = json.loads(item.document)
-        instance = Instance("generate_until", document, (item.prompt, {}), 0, metadata=(self._name, 0, 1))
-        instance.resps = [output]
-        self._filter.apply([instance])
-        filtered = instance.filtered_resps[self._filter.name]
-        results = self._task.process_results(document, [filtered])
-        if self._metric not in results:
-            raise ValueError(f"the task gives {', '.join(results)}, not {self._metric!r}; correct options.metric")
-        extraction = "none" if filtered in (NO_MATCH, [NO_MATCH]) else f"filter:{self._filter.name}"
-        return Score(float(results[self._metric]), extraction)
+        """The task's filter and metric on one output.
+
+        The extraction is the filter's name, "none" where it fails, "loglikelihood" where no text was generated.
+        """
+        if self.asker is None:
+            results, filtered = self._processed(item, [output])
+            extraction = "none" if filtered[0] in (NO_MATCH, [NO_MATCH]) else f"filter:{self._filter.name}"
+            return Score(float(results[self._metric]), extraction)
+        responses = responses_of(output, is_rolling=self._kind == "loglikelihood_rolling")
+        if responses is None:
+            return Score(0.0, "none")
+        results, _ = self._processed(item, responses)
+        return Score(self._value(results[self._metric]), "loglikelihood")
+
+    def reference(self, item: Item, *, is_right: bool) -> str | None:
+        """An output that a sound scorer gives full score, or none: for the check of the scorer itself.
+
+        None where outputs are texts: the target itself, in some form, is the reference.
+        """
+        if self.asker is None:
+            return None
+        texts = [text for _, text in self._pairs(item)]
+        gold = self._gold_index(item)
+        likely = [(at == gold) == is_right for at in range(len(texts))]
+        return output_of(texts, [0.0 if yes else -1e6 for yes in likely], likely)
 
     def rescore(self, item: Item, output: str) -> Score:
         """The target in any case, spacing and punctuation: after "answer is", on the last line, or as the whole."""
@@ -141,21 +152,101 @@ class LmEvalTask:
     def _name(self) -> str:
         return str(self._task.config.task)
 
+    def _checked_metric(self) -> str:
+        known = self._task.higher_is_better()
+        metric = self._options.metric or next(iter(known))
+        is_perplexity = metric in PERPLEXITIES and self._kind.startswith("loglikelihood")
+        if not known.get(metric, True) and not is_perplexity:
+            raise InvalidRecipe(f"metric {metric!r} is better when lower; choose another with options.metric")
+        if metric in CORPUS_ONLY and self._kind == "multiple_choice":
+            raise InvalidRecipe(f"no single document has the metric {metric!r}; choose another with options.metric")
+        return metric
+
+    def _processed(self, item: Item, responses: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+        """lm_eval's metrics of a document, and the filtered responses that they are of."""
+        document = _document(item)[0]
+        place = (self._name, 0, 1)
+        instances = [
+            Instance(self._kind, document, (item.prompt, {}), at, metadata=place) for at in range(len(responses))
+        ]
+        for instance, response in zip(instances, responses, strict=True):
+            instance.resps = [response]
+        self._filter.apply(instances)
+        filtered = [instance.filtered_resps[self._filter.name] for instance in instances]
+        results = self._task.process_results(document, filtered)
+        if self._metric not in results:
+            raise ValueError(f"the task gives {', '.join(results)}, not {self._metric!r}; correct options.metric")
+        return results, filtered
+
+    def _value(self, result: Any) -> float:
+        """The score of one document's metric; see the class."""
+        if self._metric not in PERPLEXITIES:
+            return float(result)
+        loglikelihood, count = result if isinstance(result, tuple) else (result, 1)
+        nats = -loglikelihood / count
+        if not self._options.right_below:
+            return math.exp(-nats)
+        # compared as logarithms: a perplexity may exceed every float
+        bound = self._options.right_below
+        most = bound * math.log(2) if self._metric == "bits_per_byte" else math.log(bound)
+        return float(nats <= most)
+
+    def _pairs(self, item: Item) -> list[Pair]:
+        """lm_eval's (context, continuation) of each of the item's requests."""
+        document, context = _document(item)
+        built = self._task.construct_requests(document, context, metadata=(self._name, 0, 1))
+        arguments = [request.args for request in (built if isinstance(built, list) else [built])]
+        return [("", str(args[0])) if len(args) == 1 else (str(args[0]), str(args[1])) for args in arguments]
+
+    def _gold_index(self, item: Item) -> int:
+        """Which of the requests is the target's; the first of several."""
+        if self._kind != "multiple_choice":
+            return 0
+        at = self._gold(_document(item)[0])
+        return at if at is not None else 0
+
+    def _gold(self, document: dict[str, Any]) -> int | None:
+        task = self._task
+        gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+        choices = task.doc_to_choice(document)
+        first = (gold[0] if gold else None) if isinstance(gold, list) else gold
+        at = choices.index(first) if isinstance(first, str) and first in choices else first
+        return at if isinstance(at, int) and 0 <= at < len(choices) else None
+
     def _documents(self) -> list[tuple[int, dict[str, Any], str]]:
-        """(index, document, prompt) of every document with a prompt of its own, in the task's order."""
+        """(index, document, prompt) of every document with a prompt of its own, in the task's order.
+
+        The prompt of a document is the text that identifies it: lm_eval's context; where it has none, or one for each
+        choice, those and the choices; for a rolling log-likelihood the text itself.
+        """
         self._task.set_fewshot_seed(FEWSHOT_SEED)
         seen: set[str] = set()
         documents: list[tuple[int, dict[str, Any], str]] = []
-        for index, document in enumerate(self._task.eval_docs):
-            prompt = self._task.fewshot_context(
+        for index, plain in enumerate(self._task.eval_docs):
+            document = dict(plain)
+            context = self._task.fewshot_context(
                 document, self._task.config.num_fewshot or 0, gen_prefix=self._task.doc_to_prefix(document)
             )
+            prompt = self._shown(document, context)
+            if prompt != context:
+                document[CONTEXT] = context
             if fingerprint(prompt) not in seen:
                 documents.append((index, document, prompt))
             seen.add(fingerprint(prompt))
         if repeated := len(self._task.eval_docs) - len(documents):
             log.warning("documents left out", extra={"task": self._name, "count": repeated, "reason": "same prompt"})
         return documents
+
+    def _shown(self, document: dict[str, Any], context: str | list[str]) -> str:
+        if self._kind == "loglikelihood_rolling":
+            return str(self._task.doc_to_target(document))
+        if isinstance(context, list):
+            return "\n".join(context)
+        if context or self._kind == "generate_until":
+            return context
+        is_choice = self._kind == "multiple_choice"
+        texts = self._task.doc_to_choice(document) if is_choice else [self._task.doc_to_target(document)]
+        return "\n".join(map(str, texts))
 
     def _item(self, index: int, document: dict[str, Any], prompt: str, *, split: Split) -> Item:
         place = f"document {index} of task {self._name!r}"
@@ -171,86 +262,33 @@ class LmEvalTask:
             "answer_length": (_word_count(target),),
             **{field: _axis_values(document, field, place=place) for field in self._options.axes},
         }
-        return Item(f"{self._name}/{index}", prompt, target, split, document=text, axes=axes)
+        item = Item(f"{self._name}/{index}", prompt, target, split, document=text, axes=axes)
+        self._check_joints(item, place=place)
+        return item
+
+    def _check_joints(self, item: Item, *, place: str) -> None:
+        """A space joins prompt and completion in training and generation; lm_eval would measure without it."""
+        for context, text in self._pairs(item) if self.asker else ():
+            if context and not context[-1].isspace() and not text[:1].isspace():
+                raise InvalidRecipe(
+                    f"{place} joins context and continuation {text!r} without white space; set target_delimiter to"
+                    " one space"
+                )
 
     def _target(self, document: dict[str, Any]) -> str:
+        if self._kind == "multiple_choice":
+            at = self._gold(document)
+            return str(self._task.doc_to_choice(document)[at]) if at is not None else ""
         gold = self._task.doc_to_target(document)
         if self._task.config.doc_to_choice is not None:
             gold = self._task.doc_to_choice(document)[gold]
         return str(gold[0] if isinstance(gold, list) and gold else "" if isinstance(gold, list) else gold)
 
 
-def _load(options: LmEvalOptions) -> Any:
-    """The task with its data, read afresh: lm_eval's dataset cache goes by path and time, not by content."""
-    path = _yaml_path(options)
-    try:
-        config = load_yaml(path)
-    except (OSError, ValueError, AttributeError, ImportError) as error:
-        raise InvalidRecipe(f"suite.options.path {path} is no lm_eval task: {error}") from error
-    for key in _STRUCTURE:
-        config.pop(key, None)
-    if config.get("output_type", "generate_until") != "generate_until":
-        raise InvalidRecipe(f"task {path} is of type {config['output_type']!r}; only generate_until is measured")
-    with TemporaryDirectory(prefix="mendloop-lm-eval-") as cache:
-        given = config.get("dataset_kwargs") or {}
-        if "data_files" in given:
-            files = _located(given["data_files"], folder=path.parent)
-            config["dataset_kwargs"] = {**given, "data_files": files, "cache_dir": cache, "keep_in_memory": True}
-        try:
-            return ConfigurableTask(config=config)
-        except Exception as error:  # lm_eval raises whatever its configuration, code and data lead to
-            raise InvalidRecipe(f"lm_eval cannot build the task {path}: {type(error).__name__}: {error}") from error
-
-
-def _yaml_path(options: LmEvalOptions) -> Path:
-    if options.path.is_file():
-        return options.path
-    if not options.path.is_dir():
-        raise InvalidRecipe(f"suite.options.path is {options.path}; no file or folder is there")
-    index = TaskManager(include_path=str(options.path), include_defaults=False).task_index
-    entry = index.get(options.task)
-    if entry is None or entry.yaml_path is None:
-        known = ", ".join(sorted(index)) or "none"
-        raise InvalidRecipe(f"suite.options.task is {options.task!r}; the tasks in {options.path} are {known}")
-    return Path(entry.yaml_path)
-
-
-def _located(files: Any, *, folder: Path) -> Any:
-    """Data files beside the YAML by their own path, so that a task works from every working directory."""
-    if isinstance(files, Mapping):
-        return {split: _located(value, folder=folder) for split, value in files.items()}
-    if isinstance(files, list):
-        return [_located(value, folder=folder) for value in files]
-    beside = folder / str(files)
-    return str(beside.resolve()) if beside.exists() else str(files)
-
-
-def _stop_strings(task: Any) -> tuple[str, ...]:
-    settings = task.config.generation_kwargs or {}
-    if settings.get("do_sample") or settings.get("temperature"):
-        raise InvalidRecipe(f"task {task.config.task!r} samples ({settings}); outputs are greedy: set do_sample: false")
-    if task.config.repeats != 1:
-        raise InvalidRecipe(
-            f"task {task.config.task!r} has repeats: {task.config.repeats}; greedy outputs repeat: set 1"
-        )
-    if "max_gen_toks" in settings:
-        log.warning(
-            "setting ignored",
-            extra={
-                "setting": "max_gen_toks",
-                "value": settings["max_gen_toks"],
-                "reason": "suite.max_new_tokens counts",
-            },
-        )
-    until = settings.get("until") or []
-    return tuple([until] if isinstance(until, str) else until)
-
-
-def _named_filter(task: Any, name: str) -> Any:
-    pipelines = {pipeline.name: pipeline for pipeline in task._filters}
-    if name and name not in pipelines:
-        raise InvalidRecipe(f"suite.options.filter is {name!r}; the task has {', '.join(pipelines)}")
-    return pipelines[name] if name else next(iter(pipelines.values()))
+def _document(item: Item) -> tuple[dict[str, Any], str | list[str]]:
+    """The item's document and lm_eval's context of it."""
+    document = json.loads(item.document)
+    return document, document.pop(CONTEXT, item.prompt)
 
 
 def _axis_values(document: Mapping[str, Any], field: str, *, place: str) -> tuple[str, ...]:

@@ -267,6 +267,44 @@ class EvalCompleted(_message.Message):
 Global___EvalCompleted: _TypeAlias = EvalCompleted  # noqa: Y015
 
 @_typing.final
+class SlicePoint(_message.Message):
+    """An earlier measurement of the items that a slice has today. Written by the evaluator; read by other teams and reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_FIELD_NUMBER: _builtins.int
+    EVALUATION_ID_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    round: _builtins.int
+    """Round of the earlier measurement, in the same run and arm."""
+    evaluation_id: _builtins.str
+    """Id of the earlier evaluation."""
+    @_builtins.property
+    def checkpoint(self) -> _common_pb2.ArtifactRef:
+        """Checkpoint that was measured."""
+
+    @_builtins.property
+    def accuracy(self) -> _common_pb2.Proportion:
+        """Accuracy over both splits; n is below today's where the earlier evaluation lacked some of the items."""
+
+    def __init__(
+        self,
+        *,
+        round: _builtins.int = ...,
+        evaluation_id: _builtins.str = ...,
+        checkpoint: _common_pb2.ArtifactRef | None = ...,
+        accuracy: _common_pb2.Proportion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint", b"checkpoint", "evaluation_id", b"evaluation_id", "round", b"round"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlicePoint: _TypeAlias = SlicePoint  # noqa: Y015
+
+@_typing.final
 class EvalFailed(_message.Message):
     """A slice is weak. Written by the evaluator; read by the diagnostician, the controller and other teams."""
 
@@ -284,6 +322,8 @@ class EvalFailed(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     CHECKPOINT_READY_FIELD_NUMBER: _builtins.int
     WEAK_SLICE_COUNT_FIELD_NUMBER: _builtins.int
+    SLICE_VERSION_FIELD_NUMBER: _builtins.int
+    TREND_FIELD_NUMBER: _builtins.int
     evaluation_id: _builtins.str
     """Id of the evaluation."""
     p_value: _builtins.float
@@ -294,6 +334,8 @@ class EvalFailed(_message.Message):
     """Accuracy below which a slice is weak, from the recipe."""
     weak_slice_count: _builtins.int
     """Number of EvalFailed events of this evaluation."""
+    slice_version: _builtins.str
+    """Version of the slice: hash of its definition and the ids of its items; another version has other items."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the checkpoint."""
@@ -322,6 +364,10 @@ class EvalFailed(_message.Message):
     def checkpoint_ready(self) -> _checkpoint_pb2.CheckpointReady:
         """The event that started the evaluation."""
 
+    @_builtins.property
+    def trend(self) -> _containers.RepeatedCompositeFieldContainer[Global___SlicePoint]:
+        """The same items on earlier checkpoints of the run, oldest first; empty in the first round."""
+
     def __init__(
         self,
         *,
@@ -337,10 +383,12 @@ class EvalFailed(_message.Message):
         outcomes: _common_pb2.ArtifactRef | None = ...,
         checkpoint_ready: _checkpoint_pb2.CheckpointReady | None = ...,
         weak_slice_count: _builtins.int = ...,
+        slice_version: _builtins.str = ...,
+        trend: _abc.Iterable[Global___SlicePoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "confirmation", b"confirmation", "outcomes", b"outcomes", "position", b"position", "slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "confirmation", b"confirmation", "evaluation_id", b"evaluation_id", "example_ids", b"example_ids", "outcomes", b"outcomes", "p_value", b"p_value", "position", b"position", "q_value", b"q_value", "slice", b"slice", "threshold", b"threshold", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "confirmation", b"confirmation", "evaluation_id", b"evaluation_id", "example_ids", b"example_ids", "outcomes", b"outcomes", "p_value", b"p_value", "position", b"position", "q_value", b"q_value", "slice", b"slice", "slice_version", b"slice_version", "threshold", b"threshold", "trend", b"trend", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import example, item, outcome
 
-from mendloop.artifacts.store import ArtifactStore
+from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.artifacts.tables import MEDIA_TYPE, get_rows, put_rows, schema_of
 from mendloop.core.errors import CorruptArtifact
 from mendloop.core.records import Example, Item, Outcome
@@ -106,3 +107,38 @@ def test_a_table_with_an_impossible_row_is_refused(store: ArtifactStore, row: di
 
     with pytest.raises(CorruptArtifact, match="no good Example"):
         get_rows(store, artifact, kind=Example)
+
+
+def test_what_was_added_to_outcomes_comes_back(store: ArtifactStore) -> None:
+    full = replace(
+        outcome(),
+        latency_s=0.25,
+        seed=2**53,
+        candidate_count=3,
+        first_wrong_step=0,
+        wrong_operation="+",
+        target_logprobs=(-0.5, -math.inf),
+    )
+
+    assert get_rows(store, put_rows(store, [full, outcome()], kind=Outcome), kind=Outcome) == [full, outcome()]
+
+
+def _without(store: ArtifactStore, *columns: str) -> Artifact:
+    table = pq.read_table(io.BytesIO(store.get(put_rows(store, [outcome("i1", axes=AXES)], kind=Outcome))))
+    buffer = io.BytesIO()
+    pq.write_table(table.drop_columns(list(columns)), buffer)
+    return store.put(buffer.getvalue(), media_type=MEDIA_TYPE)
+
+
+@pytest.mark.parametrize("last", ["axes", "seed", "wrong_operation"])
+def test_a_table_of_an_older_version_reads_with_defaults(store: ArtifactStore, last: str) -> None:
+    names = schema_of(Outcome).names
+    older = _without(store, *names[names.index(last) + 1 :])
+
+    assert get_rows(store, older, kind=Outcome) == [outcome("i1", axes=AXES)]
+
+
+@pytest.mark.parametrize("missing", ["axes", "score", "latency_s"])
+def test_a_table_with_a_hole_is_no_older_version(store: ArtifactStore, missing: str) -> None:
+    with pytest.raises(CorruptArtifact, match="not Outcome rows"):
+        get_rows(store, _without(store, missing), kind=Outcome)

@@ -34,6 +34,8 @@ def test_good_recipe_is_read_with_its_defaults() -> None:
         (("  axes: [verb]", "  axes: []"), ["r.yaml:7", "suite.axes", "[]"]),
         (("name: tiny", "name: Tiny Name"), ["r.yaml:1", "name", "'Tiny Name'"]),
         (("  model: package:scan/base", "  train: {steps: 0}"), ["r.yaml:5", "base.train.steps", "0"]),
+        (("  search: 100", "  repeats: 4"), ["r.yaml:6", "suite", "repeats is 4 with temperature 0"]),
+        (("  search: 100", "  backend: llama.cpp"), ["r.yaml:8", "suite.backend", "'llama.cpp'"]),
         (("task: scan\n", ""), ["task", "Field required", "add it"]),
     ],
 )

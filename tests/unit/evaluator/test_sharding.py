@@ -57,6 +57,11 @@ def test_whatever_changes_an_outcome_changes_the_id() -> None:
         _id(recipe(task="lm-eval")),
         _id(_suite(max_new_tokens=7)),
         _id(_suite(options={"domain": "all"})),
+        _id(_suite(backend="vllm")),
+        _id(_suite(temperature=0.5)),
+        _id(_suite(temperature=0.5, top_p=0.9)),
+        _id(_suite(temperature=0.5, repeats=2)),
+        _id(_suite(temperature=0.5, seed=1)),
     ]
 
     assert len({_id(), *changed}) == len(changed) + 1

@@ -161,7 +161,7 @@ def test_candidates_are_every_conjunction_of_different_axes_that_is_large_enough
     found = candidates_of(items, axes=["b", "a"], max_depth=2, splits=[(everything, 3)])
 
     # a=y holds just the items of b=u, and a=x those of everything: the first and most general name stays
-    sizes = dict(zip(found.definitions, count(found.masks).tolist(), strict=True))
+    sizes = dict(zip(found.definitions, count(found.masks(range(2))).tolist(), strict=True))
     assert sizes == {(): 5, (("a", "y"),): 3}
     assert found.too_small_count == 1  # b=v
     assert found.duplicate_count == 3  # a=x, b=u, a=y ∧ b=u

@@ -13,6 +13,7 @@ from tiny_models import WORDS, byte_pair_tokenizer, save, tiny_llama, word_token
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mendloop.core.errors import Permanent
+from mendloop.models.generation import Sampling
 from mendloop.models.transformers_backend import TransformersModel, load_model
 
 
@@ -137,6 +138,74 @@ def test_a_greedy_token_has_the_highest_log_probability() -> None:
     scored = backend.logprobs(["w1 w2"] * len(words), words)
     best = max(range(len(words)), key=lambda at: scored[at].tokens[0])
     assert words[best] == output.text or output.stop_reason == "eos"
+
+
+def test_draws_depend_on_their_own_seed_alone() -> None:
+    prompts = word_prompts(12)
+    seeds = tuple(range(100, 112))
+
+    def draws(order: list[int], *, batch_rows: int) -> list[object]:
+        backend = TransformersModel(ending_model(), word_tokenizer(), name="tiny", batch_rows=batch_rows)
+        sampling = Sampling(1.0, 1.0, tuple(seeds[at] for at in order))
+        outputs = backend.sample([prompts[at] for at in order], sampling=sampling, max_new_tokens=8)
+        return [output for _, output in sorted(zip(order, outputs, strict=True), key=lambda pair: pair[0])]
+
+    together = draws(list(range(12)), batch_rows=64)
+
+    assert draws(list(range(12))[::-1], batch_rows=5) == together
+    assert draws(list(range(12)), batch_rows=1) == together
+    assert len({output.text for output in together}) > 1
+
+
+def test_draws_follow_the_models_probabilities() -> None:
+    model, tokenizer, count = ending_model(), word_tokenizer(), 4000
+    backend = TransformersModel(model, tokenizer, name="tiny", batch_rows=count)
+    outputs = backend.sample(["w1"] * count, sampling=Sampling(2.0, 1.0, tuple(range(count))), max_new_tokens=1)
+    said = [output.text if output.stop_reason == "length" else "<eos>" for output in outputs]
+    with torch.no_grad():
+        logits = model(torch.tensor([tokenizer("w1").input_ids])).logits[0, -1].double()
+    expected = (logits / 2.0).softmax(-1)
+    for word, share in zip(WORDS, expected.tolist(), strict=True):
+        spread = math.sqrt(share * (1 - share) / count)
+        assert abs(said.count(word) / count - share) <= 4.5 * spread + 1e-9, word
+
+
+def test_top_p_draws_from_the_fewest_tokens_that_reach_it() -> None:
+    model, tokenizer = ending_model(), word_tokenizer()
+    backend = TransformersModel(model, tokenizer, name="tiny", batch_rows=500)
+    with torch.no_grad():
+        probs = model(torch.tensor([tokenizer("w1").input_ids])).logits[0, -1].softmax(-1)
+    ranked, order = probs.sort(descending=True)
+    top_p = float(ranked[0] + ranked[1] / 2)
+    outputs = backend.sample(["w1"] * 500, sampling=Sampling(1.0, top_p, tuple(range(500))), max_new_tokens=1)
+    said = {output.text if output.stop_reason == "length" else "<eos>" for output in outputs}
+    assert said == {WORDS[at] for at in order[:2].tolist()}
+
+
+def test_a_draw_at_almost_no_temperature_is_the_greedy_output() -> None:
+    backend, prompts = TransformersModel(ending_model(), word_tokenizer(), name="tiny"), word_prompts(10)
+    drawn = backend.sample(prompts, sampling=Sampling(1e-4, 1.0, tuple(range(10))), max_new_tokens=8)
+    assert drawn == backend.generate(prompts, max_new_tokens=8)
+
+
+def test_each_output_says_how_long_it_took() -> None:
+    backend = TransformersModel(ending_model(), word_tokenizer(), name="tiny")
+    outputs = backend.generate(word_prompts(20), max_new_tokens=8)
+    by_length = sorted(outputs, key=lambda output: output.output_token_count)
+    assert 0 < by_length[0].latency_s < by_length[-1].latency_s
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, 0.0), (1.0, 1.1)])
+def test_impossible_sampling_is_refused(temperature: float, top_p: float) -> None:
+    with pytest.raises(ValueError, match=r"temperature|top_p"):
+        Sampling(temperature, top_p, ())
+
+
+def test_a_prompt_without_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 prompts have 1 seeds"):
+        TransformersModel(ending_model(), word_tokenizer(), name="tiny").sample(
+            ["w1", "w2"], sampling=Sampling(1.0, 1.0, (1,)), max_new_tokens=1
+        )
 
 
 def test_no_prompts_give_no_outputs() -> None:

@@ -158,7 +158,6 @@ def test_a_prompt_that_repeats_is_left_out_and_counted(tmp_path: Path, caplog: p
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"output_type": "multiple_choice"}, "only generate_until"),
         ({"generation_kwargs": {"until": ["\n"], "do_sample": True}}, "samples"),
         ({"repeats": 3}, "repeats: 3"),
         ({"test_split": "nowhere"}, "cannot build the task"),

@@ -1,7 +1,8 @@
-"""Checkpoints from the store, loaded through transformers. Knows no item and no score."""
+"""Checkpoints from the store, loaded through transformers or served by vLLM. Knows no item and no score."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
@@ -11,10 +12,15 @@ from mendloop.models.transformers_backend import load_model
 
 
 class StoredCheckpoints:
-    """A ModelLoader that keeps the last model: the shards of one evaluation load it once in a process."""
+    """A ModelLoader that keeps the last model: the shards of one evaluation load it once in a process.
 
-    def __init__(self, store: ArtifactStore, *, cache: Path) -> None:
-        self._store, self._cache = store, cache
+    open_model makes a model of a checkpoint's directory: in this process, or behind a server.
+    """
+
+    def __init__(
+        self, store: ArtifactStore, *, cache: Path, open_model: Callable[[Path], MeteredModel] = load_model
+    ) -> None:
+        self._store, self._cache, self._open_model = store, cache, open_model
         self._last: tuple[str, MeteredModel] | None = None
 
     def load(self, checkpoint: Artifact) -> MeteredModel:
@@ -22,6 +28,6 @@ class StoredCheckpoints:
         if self._last is not None and self._last[0] == checkpoint.sha256:
             return self._last[1]
         self._last = None  # frees the memory before the next one takes it
-        model = load_model(open_checkpoint(self._store, checkpoint, cache=self._cache))
+        model = self._open_model(open_checkpoint(self._store, checkpoint, cache=self._cache))
         self._last = (checkpoint.sha256, model)
         return model

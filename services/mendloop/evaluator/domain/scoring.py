@@ -49,7 +49,15 @@ class PairedCounts(NamedTuple):
     both: int
 
 
-def outcome_of(item: Item, *, generation: Generation, logprobs: TokenLogprobs, task: Task) -> Outcome:
+def outcome_of(
+    item: Item,
+    *,
+    generation: Generation,
+    logprobs: TokenLogprobs,
+    task: Task,
+    repeat_index: int = 0,
+    seed: int = 0,
+) -> Outcome:
     """The outcome of one output under the suite's own scorer.
 
     target_logprob is the sum over the target's tokens and the EOS after them, in nats; -inf is a possible value, NaN is
@@ -78,8 +86,14 @@ def outcome_of(item: Item, *, generation: Generation, logprobs: TokenLogprobs, t
         stop_reason=generation.stop_reason,
         extraction=score.extraction if generation.text.strip() else EMPTY,
         target_logprob=target_logprob,
-        repeat_index=0,
+        repeat_index=repeat_index,
         axes=item.axes,
+        latency_s=generation.latency_s,
+        seed=seed,
+        candidate_count=score.candidate_count,
+        first_wrong_step=score.first_wrong_step,
+        wrong_operation=score.wrong_operation,
+        target_logprobs=(*logprobs.tokens, logprobs.eos),
     )
 
 

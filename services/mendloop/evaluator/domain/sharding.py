@@ -9,7 +9,7 @@ from mendloop.core.events import stable_hash
 from mendloop.core.recipe import Recipe
 from mendloop.core.records import Item
 
-OUTCOME_SETTINGS = ("max_new_tokens", "options")
+OUTCOME_SETTINGS = ("max_new_tokens", "options", "backend", "temperature", "top_p", "repeats", "seed")
 """Suite settings that change an outcome; the others only change what is made of it."""
 
 

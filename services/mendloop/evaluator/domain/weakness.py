@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from mendloop.core.recipe import SuiteSettings
 from mendloop.core.records import Outcome
-from mendloop.core.stats import benjamini_hochberg, p_below, p_lower
+from mendloop.core.stats import benjamini_hochberg, p_lower
 from mendloop.evaluator.domain.candidates import Bits, Candidates, candidates_of, count, pack
 from mendloop.evaluator.domain.scoring import Tally
 
 FEWEST_CONFIRM_ITEMS = 5
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class SliceTable:
 
     def mask(self, index: int) -> Bits:
         """Items of a candidate."""
-        row: Bits = self.candidates.masks[index]
+        row: Bits = self.candidates.masks([index])[0]
         return row
 
     def tally(self, index: int, within: Bits) -> Tally:
@@ -84,34 +86,38 @@ class SliceTable:
         """Right answers among some items."""
         return Tally(int(count(items & self.right)), int(count(items)))
 
-    def tallies(self, indexes: Sequence[int], within: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def tallies(self, indexes: Sequence[int], within: Bits) -> tuple[Counts, Counts]:
         """(right answers, items) of each candidate among some items."""
-        masks = self.candidates.masks[list(indexes)] & within
-        return count(masks & self.right), count(masks)
+        right = within & self.right
+        pairs = [(count(masks & right), count(masks & within)) for masks in self.candidates.chunks(indexes)]
+        empty = np.zeros(0, dtype=np.int64)
+        return np.concatenate([empty, *(k for k, _ in pairs)]), np.concatenate([empty, *(n for _, n in pairs)])
 
     def p_values(self, indexes: Sequence[int], alive: Bits) -> list[float]:
         """One-sided exact p-values on the living items of the search split."""
-        if not self.rules.weak_below:
-            return [1.0] * len(indexes)  # nothing is below zero
         correct, n = self.tallies(indexes, alive & self.in_search)
-        return [p_below(int(k), int(m), threshold=self.rules.weak_below) for k, m in zip(correct, n, strict=True)]
+        p_values: list[float] = _p_below(correct, n, threshold=self.rules.weak_below).tolist()
+        return p_values
 
     def weak(self, indexes: Sequence[int], alive: Bits) -> list[int]:
         """The candidates that both splits call weak on the items that are alive."""
-        _, n = self.tallies(indexes, alive & self.in_search)
-        _, m = self.tallies(indexes, alive & self.in_confirm)
+        correct, n = self.tallies(indexes, alive & self.in_search)
+        confirmed, m = self.tallies(indexes, alive & self.in_confirm)
         large = (n >= self.rules.min_items) & (m >= self.rules.min_confirm_items)
-        tested = [index for index, is_large in zip(indexes, large, strict=True) if is_large]
-        q_values = benjamini_hochberg(self.p_values(tested, alive))
-        found = [index for index, q in zip(tested, q_values, strict=True) if q <= self.rules.fdr]
-        return [index for index in found if self._is_confirmed(index, alive)]
+        p_values = _p_below(correct[large], n[large], threshold=self.rules.weak_below)
+        q_values = np.array(benjamini_hochberg(p_values.tolist()), dtype=np.float64)
+        found = np.flatnonzero(large)[q_values <= self.rules.fdr]
+        agrees = self._agrees(confirmed[found], m[found])
+        return [indexes[i] for i in found[agrees].tolist()]
 
-    def _is_confirmed(self, index: int, alive: Bits) -> bool:
-        correct, n = self.tally(index, alive & self.in_confirm)
-        if correct >= self.rules.weak_below * n:
-            return False
-        is_reachable = p_below(0, n, threshold=self.rules.weak_below) <= self.rules.fdr
-        return not is_reachable or p_below(correct, n, threshold=self.rules.weak_below) <= self.rules.fdr
+    def _agrees(self, correct: Counts, n: Counts) -> NDArray[np.bool_]:
+        """Whether the second split agrees: see find_weak_slices."""
+        threshold, rate = self.rules.weak_below, self.rules.fdr
+        is_below = correct < threshold * n
+        is_reachable = _p_below(np.zeros_like(n), n, threshold=threshold) <= rate
+        is_significant = _p_below(correct, n, threshold=threshold) <= rate
+        agrees: NDArray[np.bool_] = is_below & (~is_reachable | is_significant)
+        return agrees
 
     def failure_mass(self, indexes: Sequence[int], alive: Bits) -> NDArray[np.float64]:
         """log P(items | their own accuracy) - log P(items | threshold), in nats; 0 at or above the threshold."""
@@ -127,19 +133,35 @@ class SliceTable:
     def narrower(self, indexes: Sequence[int], wide: int, alive: Bits) -> list[int]:
         """The candidates whose living items are some, not all, of the wide one's."""
         target = self.mask(wide) & alive
-        masks = self.candidates.masks[list(indexes)] & alive
-        inside = ~(masks & ~target).any(axis=-1) & (masks != target).any(axis=-1)
-        return [index for index, is_inside in zip(indexes, inside, strict=True) if is_inside]
+        outside, size = alive & ~target, int(count(target))
+        chunks = self.candidates.chunks(indexes)
+        found = [(count(masks & outside) == 0) & (count(masks & target) < size) for masks in chunks]
+        return _picked(indexes, found)
 
     def wider(self, indexes: Sequence[int], narrow: int, alive: Bits) -> list[int]:
         """The candidates whose living items are all of the narrow one's and more."""
         target = self.mask(narrow) & alive
-        masks = self.candidates.masks[list(indexes)] & alive
-        around = ~(target & ~masks).any(axis=-1) & (masks != target).any(axis=-1)
-        return [index for index, is_around in zip(indexes, around, strict=True) if is_around]
+        outside = alive & ~target
+        size = int(count(target))
+        chunks = self.candidates.chunks(indexes)
+        found = [(count(masks & target) == size) & (count(masks & outside) > 0) for masks in chunks]
+        return _picked(indexes, found)
 
     def differs(self, items: Bits, rest: Bits, *, looks: int) -> bool:
         """Whether the items do worse than the rest, at the rate divided by how many were looked at."""
         correct, n = self.tally_of(items)
         other_correct, other_n = self.tally_of(rest)
         return p_lower(correct, n, other_correct=other_correct, other_n=other_n) <= self.rules.fdr / max(1, looks)
+
+
+def _picked(indexes: Sequence[int], flags: Sequence[NDArray[np.bool_]]) -> list[int]:
+    chosen = np.flatnonzero(np.concatenate(flags)).tolist() if flags else []
+    return [indexes[i] for i in chosen]
+
+
+def _p_below(correct: Counts, n: Counts, *, threshold: float) -> NDArray[np.float64]:
+    """mendloop.core.stats.p_below over arrays; 1 for a threshold of 0, since nothing is below it."""
+    if not threshold:
+        return np.ones(len(n))
+    p_values: NDArray[np.float64] = np.where(n > 0, bdtr(correct.astype(np.float64), n, threshold), 1.0)
+    return p_values
