@@ -49,8 +49,8 @@ class LmEvalTask:
 
     What `score` means, by the task's type:
     generate_until: the metric of the filtered output, which must lie in 0..1 (exact_match, a normalised F1 ...).
-      Outputs come without the one space that joins them to the prompt, which lm_eval's hf backend keeps: a metric that counts
-      white space and a filter that keeps it (exact_match without strip) can say 1 here and 0 there.
+      Outputs come without the one space that joins them to the prompt, which lm_eval's hf backend keeps: a
+      metric that counts white space after a filter that keeps it (plain exact_match) can say 1 here and 0 there.
     multiple_choice: acc, acc_norm (log-likelihood per character), acc_bytes, acc_mutual_info or exact_match: 1 where
       the gold choice is chosen, else 0. Metrics that no single document has (mcc, f1 ...) are refused.
     loglikelihood: acc is 1 where the target is the greedy continuation, else 0; perplexity is mapped as below.
