@@ -14,7 +14,7 @@ from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.local import LocalBus
 from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
-from mendloop.core.records import Example, Item, Split
+from mendloop.core.records import Axes, Example, Item, Split
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters.app import build_app
 from mendloop.gateway.adapters.submitting import Submission
@@ -47,6 +47,10 @@ class CountingTask:
             for split in SPLITS
             for n in range(min(700, counts[split]))
         ]
+
+    def annotate(self, prompt: str) -> Axes:
+        """A number has no verb."""
+        return {}
 
 
 def model_directory(parent: Path, *, name: str = "model", weights: bytes = b"weights") -> Path:

@@ -43,6 +43,8 @@ def evaluate(
 
     if (recipe is None) == (not task):
         raise typer.BadParameter("give either --recipe or --task")
+    if backend not in ("", "transformers", "vllm"):
+        raise typer.BadParameter(f"--backend {backend!r} is none; choose transformers or vllm")
     plan = (
         load_recipe(recipe)
         if recipe is not None

@@ -31,7 +31,7 @@ from mendloop.evaluator.domain.weakness import SliceRules
 from mendloop.evaluator.measurement import Measurement
 from mendloop.evaluator.ports import MeteredModel
 from mendloop.models.checkpoint import directory_sha
-from mendloop.submission.submit import draw_items
+from mendloop.submission.submit import check_axes, check_template, draw_items
 
 _EMPTY = Artifact("", "0" * 64, 0, "application/octet-stream")
 
@@ -97,8 +97,10 @@ def measure(
 
     Sealed items are for gates: they are drawn, so that the others are those of a run, and left out.
     """
+    check_template(recipe.template)
     task = find_task(recipe.task, recipe.suite.options)
     items = [item for item in draw_items(task, recipe) if item.split != "sealed"]
+    check_axes(items, axes=recipe.suite.axes)
     spec = RunSpec(
         recipe=recipe,
         base=_EMPTY,

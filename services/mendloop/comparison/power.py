@@ -4,35 +4,60 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtri
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr, gammaln, ndtri, xlog1py, xlogy
 
 POWER = 0.8
 
 
 def detectable_proportion(n: int, *, discordant: int, level: float = 0.05, power: float = POWER) -> float:
-    """Smallest true difference of two paired proportions that McNemar's test on n items finds with this power.
+    """Smallest true difference of two paired proportions that the exact McNemar test on n items finds with this power.
 
-    Solves n = (z_a sqrt(s) + z_b sqrt(s - d^2))^2 / d^2 for d (Connor 1987, Biometrics 43:207), with s the share of
-    discordant items: the observed one, but never below d itself, because a difference d needs at least d of them.
-    1 where even the largest difference would be missed: n flips all one way have the exact p-value 2 / 2^n.
+    Bisection on the exact power for the share of discordant items: the observed one, but never below the difference
+    itself, because a difference d needs at least d of them. 1 where even the largest difference would be missed.
     """
     if n < 1 or not 0 <= discordant <= n:
         raise ValueError(f"discordant is {discordant} of n = {n} items; it must lie in 0..n, and n above 0")
-    z_level, z_power = float(ndtri(1 - level / 2)), float(ndtri(power))
-    observed = discordant / n
 
-    def shortfall(difference: float) -> float:
-        share = max(observed, difference)
-        needed = z_level * math.sqrt(share) + z_power * math.sqrt(max(share - difference**2, 0.0))
-        return needed**2 - n * difference**2
+    def is_found(difference: float) -> bool:
+        share = max(discordant / n, difference)
+        return exact_power(n, share=share, difference=difference, level=level) >= power
 
     low, high = 0.0, 1.0
-    if shortfall(high) > 0 or 2 * 0.5**n > level:
+    if not is_found(high):
         return 1.0
-    for _ in range(60):
+    for _ in range(16):
         middle = (low + high) / 2
-        low, high = (middle, high) if shortfall(middle) > 0 else (low, middle)
+        low, high = (low, middle) if is_found(middle) else (middle, high)
     return high
+
+
+def exact_power(n: int, *, share: float, difference: float, level: float) -> float:
+    """Power of the two-sided exact McNemar test (Duffy 1984, Biometrics 40:1005).
+
+    Sums over the number m of discordant items, binomial (n, share); given m, the gained ones are binomial
+    (m, (share + difference) / 2 share), and the test rejects where the rarer kind counts at most k(m).
+    """
+    if not share:
+        return 0.0
+    reach = 8 * math.sqrt(n * share * (1 - share)) + 8
+    m = np.arange(max(0, math.floor(n * share - reach)), min(n, math.ceil(n * share + reach)) + 1)
+    log_weights = gammaln(n + 1) - gammaln(m + 1) - gammaln(n - m + 1) + xlogy(m, share) + xlog1py(n - m, -share)
+    can_reject = 2 * 0.5 ** m.astype(float) <= level
+    k = np.where(can_reject, _largest_rejected(m, level=level), 0)
+    gained = min(1.0, (share + difference) / (2 * share))
+    rejected = bdtr(k, m, gained) + bdtr(k, m, 1 - gained)
+    return float(np.exp(log_weights) @ np.where(can_reject, rejected, 0.0))
+
+
+def _largest_rejected(m: NDArray[np.int64], *, level: float) -> NDArray[np.float64]:
+    """Largest k with P(binomial(m, 1/2) <= k) <= level / 2: the normal approximation, then exact steps up."""
+    normal = np.floor(m / 2 + float(ndtri(level / 2)) * np.sqrt(m) / 2 - 0.5)
+    k = np.maximum(normal - 1, 0.0)
+    for _ in range(3):
+        k = np.where(bdtr(np.minimum(k + 1, m), m, 0.5) <= level / 2, k + 1, k)
+    return np.asarray(k)
 
 
 def detectable_mean(error: float, *, level: float = 0.05, power: float = POWER) -> float:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.axes.task import with_axes
 from mendloop.core.recipe import Recipe
 from mendloop.core.tasks import Task, find_task
 
@@ -33,8 +34,9 @@ class RunSpec:
         return store.put(json.dumps(document, sort_keys=True).encode(), media_type=MEDIA_TYPE)
 
     def task(self) -> Task:
-        """The run's task family."""
-        return find_task(self.recipe.task, self.recipe.suite.options)
+        """The run's task family; its prompts get the axes of the recipe's rules too."""
+        suite = self.recipe.suite
+        return with_axes(find_task(self.recipe.task, suite.options), rules=suite.axis_rules, axes=suite.axes)
 
     def prompt(self, text: str) -> str:
         """A prompt in the run's template, as the model sees it in training and evaluation."""

@@ -1,6 +1,7 @@
 """How many requests a server bears at once: one more after each round that went well, half after a refusal.
 
-Additive increase, multiplicative decrease (Chiu & Jain 1989). Knows threads; knows neither HTTP nor models.
+Additive increase, multiplicative decrease (Chiu & Jain 1989); before the first refusal each round doubles, as TCP's
+slow start does (RFC 5681). Knows threads; knows neither HTTP nor models.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ A = TypeVar("A")
 class Pace:
     """The limit of requests under way; it outlives one batch, so that the next starts where this one ended."""
 
-    limit: float = 16.0
+    limit: float = 32.0
     most: int = 128
     slow_s: float = 60.0
     """An answer that takes longer counts as a refusal: the server queues more than it computes."""
@@ -49,7 +50,8 @@ class Pace:
                 if began >= self._cut_at:  # requests of before the last cut say nothing about what is now
                     self.limit, self._cut_at = max(1.0, self.limit / 2), now
             else:
-                self.limit = min(float(self.most), self.limit + 1 / self.limit)
+                step = 1 / self.limit if self.refusal_count else 1.0
+                self.limit = min(float(self.most), self.limit + step)
             self._free.notify_all()
 
 

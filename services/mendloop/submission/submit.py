@@ -11,6 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
     No evaluation item stays in the corpus or in the pool; how many were taken out is logged.
     """
     with _blaming("template"):
-        _check_template(recipe.template)
+        check_template(recipe.template)
     with _blaming("base.model"):
         model = model_directory(recipe.base.model, base_dir=base_dir)
     with _blaming("task"):
@@ -59,16 +60,16 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
     with _blaming("suite"):
         items = draw_items(task, recipe)
     with _blaming("suite.axes"):
-        _check_axes(items, axes=recipe.suite.axes)
+        check_axes(items, axes=recipe.suite.axes)
     with _blaming("gates.protected"):
-        _check_axes(items, axes=recipe.gates.protected)
+        check_axes(items, axes=recipe.gates.protected)
     marks = {fingerprint(item.prompt) for item in items}
     with _blaming("corpus"):
-        corpus = _clean("corpus", task.corpus(recipe.corpus), marks=marks)
+        corpus = _clean("corpus", _with_axes(task.corpus(recipe.corpus), task, recipe), marks=marks)
         if not corpus:
             raise InvalidRecipe(f"task {recipe.task!r} has no example left with the options {recipe.corpus}")
     with _blaming("pool"):
-        pool = _clean("pool", task.pool(recipe.pool), marks=marks) if recipe.pool else []
+        pool = _clean("pool", _with_axes(task.pool(recipe.pool), task, recipe), marks=marks) if recipe.pool else []
     sealed = [item for item in items if item.split == "sealed"]
     document = {"algorithm": "sha256", "fingerprints": sorted(marks)}
     with _blaming("base.model"), model as directory:
@@ -108,7 +109,8 @@ def submit(
     return run_id
 
 
-def _check_template(template: str) -> None:
+def check_template(template: str) -> None:
+    """Raises InvalidRecipe for a template that cannot be filled, or that does not contain the prompt."""
     try:
         filled = template.format(prompt="x")
     except (KeyError, IndexError, ValueError) as error:
@@ -135,11 +137,22 @@ def draw_items(task: Task, recipe: Recipe) -> list[Item]:
     return items
 
 
-def _check_axes(items: list[Item], *, axes: list[str]) -> None:
+def check_axes(items: list[Item], *, axes: list[str]) -> None:
+    """Raises InvalidRecipe for an axis that no item has."""
     known = {axis for item in items for axis in item.axes}
     unknown = sorted(set(axes) - known - {CLUSTER})
     if unknown:
         raise InvalidRecipe(f"unknown axis {', '.join(unknown)}; the items have {', '.join(sorted(known)) or 'none'}")
+
+
+def _with_axes(examples: list[Example], task: Task, recipe: Recipe) -> list[Example]:
+    """Examples with the recipe's own axes, so that a slice on them can be looked for in the data."""
+    suite = recipe.suite
+    annotators: list[Annotator] = [parse_rules(suite.axis_rules), FormAxes()]
+    if not any(set(suite.axes) & set(annotator.axes) for annotator in annotators):
+        return examples
+    own = [row if row.axes else replace(row, axes=task.annotate(row.prompt)) for row in examples]
+    return annotated(own, annotators, axes=suite.axes)
 
 
 def _clean(name: str, examples: list[Example], *, marks: set[str]) -> list[Example]:

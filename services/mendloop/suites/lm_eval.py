@@ -36,6 +36,8 @@ NO_MATCH = "[invalid]"
 """What lm_eval's regex filters return where nothing matches."""
 CONTEXT = "__context__"
 """Field of a stored document with lm_eval's context, where the item's prompt is another text."""
+GOLD = "__gold__"
+"""Field of a stored document with the index of the gold choice; reading it from the task costs two templates."""
 PERPLEXITIES = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
 CORPUS_ONLY = ("f1", "mcc", "brier_score", "likelihood")
 """Metrics of multiple choice that no single document has."""
@@ -47,6 +49,8 @@ class LmEvalTask:
 
     What `score` means, by the task's type:
     generate_until: the metric of the filtered output, which must lie in 0..1 (exact_match, a normalised F1 ...).
+      Outputs come without the one space that joins them to the prompt, which lm_eval's hf backend keeps: a
+      metric that counts white space after a filter that keeps it (plain exact_match) can say 1 here and 0 there.
     multiple_choice: acc, acc_norm (log-likelihood per character), acc_bytes, acc_mutual_info or exact_match: 1 where
       the gold choice is chosen, else 0. Metrics that no single document has (mcc, f1 ...) are refused.
     loglikelihood: acc is 1 where the target is the greedy continuation, else 0; perplexity is mapped as below.
@@ -200,10 +204,7 @@ class LmEvalTask:
 
     def _gold_index(self, item: Item) -> int:
         """Which of the requests is the target's; the first of several."""
-        if self._kind != "multiple_choice":
-            return 0
-        at = self._gold(_document(item)[0])
-        return at if at is not None else 0
+        return int(json.loads(item.document).get(GOLD, 0))
 
     def _gold(self, document: dict[str, Any]) -> int | None:
         task = self._task
@@ -253,6 +254,8 @@ class LmEvalTask:
         target = self._target(document)
         if not target:
             raise InvalidRecipe(f"{place} has no target; correct doc_to_target or take the document out")
+        if self._kind == "multiple_choice":
+            document = {**document, GOLD: self._gold(document)}
         try:
             text = json.dumps(document, ensure_ascii=False)
         except TypeError as error:
@@ -288,6 +291,7 @@ class LmEvalTask:
 def _document(item: Item) -> tuple[dict[str, Any], str | list[str]]:
     """The item's document and lm_eval's context of it."""
     document = json.loads(item.document)
+    document.pop(GOLD, None)
     return document, document.pop(CONTEXT, item.prompt)
 
 

@@ -33,14 +33,15 @@ class LikelihoodAsker:
 
         The target's log-probabilities go without the EOS, as lm_eval's do.
         """
-        asked = [[_encoded(context, text, prompt=prompt) for context, text in self.pairs(item)] for item in items]
+        built = [self.pairs(item) for item in items]
+        asked = [[_encoded(context, text, prompt=prompt) for context, text in pairs] for pairs in built]
         flat = [pair for pairs in asked for pair in pairs]
         answers = iter(model.logprobs([context for context, _ in flat], [text for _, text in flat]))
         generations, targets = [], []
-        for item, pairs in zip(items, asked, strict=True):
+        for item, plain, pairs in zip(items, built, asked, strict=True):
             found = [next(answers) for _ in pairs]
             greedy = [_is_greedy(pair, answer, model=model) for pair, answer in zip(pairs, found, strict=True)]
-            texts = [text for _, text in self.pairs(item)]
+            texts = [text for _, text in plain]
             output = output_of(texts, [sum(answer.tokens) for answer in found], greedy)
             words = sum(len(context.split()) for context, _ in pairs[:1])
             generations.append(Generation(output, words, 0, "eos"))

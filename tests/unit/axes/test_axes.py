@@ -11,7 +11,9 @@ from mendloop.axes.annotate import annotated
 from mendloop.axes.form import FormAxes, bucket, target_type
 from mendloop.axes.rules import parse_rules
 from mendloop.axes.subject import Subject
+from mendloop.axes.task import with_axes
 from mendloop.core.errors import InvalidRecipe
+from mendloop.core.tasks import find_task
 
 
 @pytest.mark.parametrize(
@@ -126,3 +128,14 @@ def test_examples_get_the_same_axes_as_items() -> None:
 
     assert row.axes["target_type"] == ("number",)
     assert row.axes["prompt_form"] == ("question",)
+
+
+def test_a_task_s_prompts_get_the_recipe_s_axes_beside_its_own() -> None:
+    scan = find_task("scan", {})
+    rules = [{"axis": "word", "capture": r"\b(jump|walk)\b"}]
+
+    task = with_axes(scan, rules=rules, axes=["verb", "word", "prompt_length"])
+
+    assert task.annotate("jump left") == {**scan.annotate("jump left"), "word": ("jump",), "prompt_length": ("1-8",)}
+    assert task.verify("jump", "I_JUMP")
+    assert with_axes(scan, rules=rules, axes=["verb"]) is scan

@@ -107,6 +107,18 @@ def test_a_task_needs_no_recipe(checkpoint: Path, tmp_path: Path) -> None:
     assert "of 60 items" in done.output
 
 
+def test_what_the_recipe_cannot_mean_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    assert "--backend" in evaluate(checkpoint, tmp_path, "--backend", "llama.cpp").output
+    for change, words in ((", min_items: 5", "unknown axis nowhere"), ("", "does not contain")):
+        recipe = tmp_path / "bad.yaml"
+        text = RECIPE % change
+        bad = text.replace("[verb]", "[nowhere]") if change else text.replace("{prompt}", "prompt")
+        recipe.write_text(bad)
+        arguments = ["eval", str(checkpoint), "--recipe", str(recipe), "--out", str(tmp_path / "out")]
+        refused = CliRunner().invoke(app, arguments)
+        assert words in str(refused.exception)
+
+
 @pytest.mark.parametrize("more", [[], ["--task", "scan", "--options", "{"], ["--task", "scan", "--options", "[]"]])
 def test_what_is_measured_must_be_said(checkpoint: Path, tmp_path: Path, more: list[str]) -> None:
     done = CliRunner().invoke(app, ["eval", str(checkpoint), "--out", str(tmp_path / "out"), *more])

@@ -15,6 +15,7 @@ from slice_worlds import (
     JUMP_AROUND,
     RULES,
     RUN_THRICE,
+    TEMPLATE,
     outcomes_of,
     planted,
     precision_and_recall,
@@ -23,7 +24,7 @@ from slice_worlds import (
 
 from mendloop.core.recipe import SuiteSettings
 from mendloop.core.records import Outcome, Split
-from mendloop.core.tasks import Conditions
+from mendloop.core.tasks import Conditions, matches
 from mendloop.evaluator.domain.candidates import candidates_of, count, pack
 from mendloop.evaluator.domain.slices import find_weak_slices
 from mendloop.evaluator.domain.weakness import SliceRules
@@ -154,6 +155,36 @@ def test_hundreds_of_candidates_on_1200_items_take_well_under_a_second() -> None
     assert time.process_time() - started < 1.0
 
 
+def test_the_mask_of_every_candidate_holds_the_items_that_its_definition_says() -> None:
+    items = [row.axes for row in outcomes_of(lambda axes: 1.0, seed=9, n=300)]
+    everything = pack(np.ones(len(items), dtype=np.bool_))
+
+    found = candidates_of(items, axes=RULES.axes, max_depth=3, splits=[(everything, 10)])
+
+    expected = pack(np.array([[matches(axes, definition) for axes in items] for definition in found.definitions]))
+    assert np.array_equal(found.masks(range(len(found.definitions))), expected)
+    assert len(found.definitions) > 100
+
+
+def test_a_search_over_30000_items_and_8_axes_takes_seconds() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 6, (30_000, 8))
+    right = rng.random(30_000) < np.where((values[:, 0] == 0) & (values[:, 1] == 1), 0.3, 0.9)
+    splits: list[Split] = ["confirm" if i % 3 == 0 else "search" for i in range(30_000)]
+    rows = [
+        replace(TEMPLATE, item_id=f"{i:06d}", split=splits[i], score=float(right[i]), axes=_numbered(row))
+        for i, row in enumerate(values.tolist())
+    ]
+    axes = tuple(f"a{a}" for a in range(8))
+
+    started = time.process_time()
+    search = find_weak_slices(rows, rules=replace(RULES, axes=axes))
+
+    assert [weak.conditions for weak in search.weak] == [(("a0", "v0"), ("a1", "v1"))]
+    assert search.candidate_count == 1 + 8 * 6 + 28 * 36
+    assert time.process_time() - started < 5.0
+
+
 def test_candidates_are_every_conjunction_of_different_axes_that_is_large_enough() -> None:
     items = [{"a": ("x", "y"), "b": ("u",)}] * 3 + [{"a": ("x",), "b": ("v",)}] * 2
     everything = pack(np.ones(5, dtype=np.bool_))
@@ -170,6 +201,10 @@ def test_candidates_are_every_conjunction_of_different_axes_that_is_large_enough
 def test_the_second_split_needs_the_same_share_of_items_and_never_under_five() -> None:
     assert SliceRules.of(SuiteSettings(axes=["a"], search=600, confirm=300, min_items=20)).min_confirm_items == 10
     assert SliceRules.of(SuiteSettings(axes=["a"], search=600, confirm=60, min_items=20)).min_confirm_items == 5
+
+
+def _numbered(values: list[int]) -> dict[str, tuple[str, ...]]:
+    return {f"a{axis}": (f"v{value}",) for axis, value in enumerate(values)}
 
 
 def _row(index: int, split: Split, *, right: bool) -> Outcome:

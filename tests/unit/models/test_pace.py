@@ -8,8 +8,15 @@ from mendloop.models.pace import Pace, ask_all
 from mendloop.models.vllm_client import Busy, Gone
 
 
-def test_a_round_without_refusal_adds_about_one() -> None:
+def test_before_the_first_refusal_a_round_doubles() -> None:
     pace = Pace(limit=10.0)
+    for _ in range(10):
+        pace.end(pace.begin())
+    assert pace.limit == 20.0
+
+
+def test_after_it_a_round_adds_about_one() -> None:
+    pace = Pace(limit=10.0, refusal_count=1)
     for _ in range(10):
         pace.end(pace.begin())
     assert 10.9 < pace.limit < 11.0

@@ -47,6 +47,28 @@ def test_evaluation_items_leave_corpus_and_pool(tmp_path: Path) -> None:
     assert [e.prompt for e in get_rows(store, spec.pool, kind=Example)] == ["spare"]
 
 
+def test_axes_of_the_recipe_stand_on_items_sealed_items_corpus_and_prompts(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    rule = {"axis": "digit", "capture": r"(\d)"}
+    suite = {**recipe_document()["suite"], "axes": ["digit", "prompt_length"], "axis_rules": [rule]}
+    spec = _resolve(tmp_path, suite=suite)
+    assert spec.sealed_items is not None
+    rows: list[Item | Example] = [
+        *get_rows(ArtifactStore(tmp_path / "sealed"), spec.sealed_items, kind=Item),
+        *get_rows(ArtifactStore(tmp_path / "store"), spec.items, kind=Item),
+        *get_rows(ArtifactStore(tmp_path / "store"), spec.corpus, kind=Example),
+    ]
+    assert all(set(row.axes["digit"]) == {c for c in row.prompt if c.isdigit()} for row in rows)
+    assert all(row.axes["prompt_length"] == ("1-8",) for row in rows)
+
+
+def test_a_wrong_axis_rule_is_refused_with_its_field(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    suite = {**recipe_document()["suite"], "axis_rules": [{"axis": "digit", "capture": "no group"}]}
+    with pytest.raises(FieldFault, match=r"suite.axis_rules.0.*needs one"):
+        _resolve(tmp_path, suite=suite)
+
+
 def test_sealed_items_lie_in_their_own_store_only(tmp_path: Path) -> None:
     model_directory(tmp_path)
     spec = _resolve(tmp_path)
