@@ -156,6 +156,20 @@ def test_score_is_exact_but_for_white_space() -> None:
 
 
 @pytest.mark.parametrize(
+    ("output", "step", "operation"),
+    [
+        ("I_JUMP I_LOOK", 1, "twice"),
+        ("I_JUMP", 1, "twice"),
+        ("I_JUMP I_JUMP I_JUMP", 2, "end"),
+        ("", 0, "jump"),
+    ],
+)
+def test_wrong_answer_names_its_first_wrong_step(output: str, step: int, operation: str) -> None:
+    score = TASK.score(item(prompt="jump twice", target="I_JUMP I_JUMP"), output)
+    assert (score.value, score.first_wrong_step, score.wrong_operation) == (0, step, operation)
+
+
+@pytest.mark.parametrize(
     ("output", "value", "extraction"),
     [
         ("I_JUMP I_WALK", 1, "exact"),

@@ -13,6 +13,8 @@ from mendloop.examples.scan.axes import Command, annotate, annotated_commands
 from mendloop.examples.scan.grammar import interpret, is_composed
 from mendloop.examples.scan.options import CorpusOptions, PoolOptions, SuiteOptions, withheld_primitive
 from mendloop.examples.scan.selection import draw_items, spread
+from mendloop.steps.scan import ScanChecker
+from mendloop.steps.supervision import supervise
 
 
 class ScanTask:
@@ -58,10 +60,14 @@ class ScanTask:
         return annotate(prompt)
 
     def score(self, item: Item, output: str) -> Score:
-        """Whether the output is the target, white space aside."""
+        """Whether the output is the target, white space aside; where it is not, the first wrong action and the word of
+        the command that asks for it."""
         if output.split() == item.target.split():
             return Score(1.0, "exact")
-        return Score(0.0, "none")
+        wrong = supervise(item.prompt, output, checkers=[ScanChecker()]).first_wrong
+        if wrong is None:
+            return Score(0.0, "none")
+        return Score(0.0, "none", first_wrong_step=wrong.step.index, wrong_operation=wrong.operation)
 
     def rescore(self, item: Item, output: str) -> Score:
         """Whether the output's actions are, or begin with, the target's; other text and case are ignored.
