@@ -155,6 +155,11 @@ def test_score_is_exact_but_for_white_space() -> None:
     assert TASK.score(asked, "").value == 0
 
 
+def test_prompt_outside_the_grammar_is_scored_without_steps() -> None:
+    score = TASK.score(item(prompt="fly twice", target="I_FLY I_FLY"), "I_FLY")
+    assert (score.value, score.first_wrong_step, score.wrong_operation) == (0, None, "")
+
+
 @pytest.mark.parametrize(
     ("output", "step", "operation"),
     [

@@ -64,7 +64,10 @@ class ScanTask:
         the command that asks for it."""
         if output.split() == item.target.split():
             return Score(1.0, "exact")
-        wrong = supervise(item.prompt, output, checkers=[ScanChecker()]).first_wrong
+        try:
+            wrong = supervise(item.prompt, output, checkers=[ScanChecker()]).first_wrong
+        except ValueError:
+            return Score(0.0, "none")  # the prompt is no command: there is nothing to say about its steps
         if wrong is None:
             return Score(0.0, "none")
         return Score(0.0, "none", first_wrong_step=wrong.step.index, wrong_operation=wrong.operation)
