@@ -44,7 +44,7 @@ class Supervision:
 
     @property
     def first_wrong_index(self) -> int:
-        """Index of the first wrong step; -1 where none is seen. For Outcome.first_wrong_step."""
+        """Index of the first wrong step; -1 where none is seen."""
         return self.first_wrong.step.index if self.first_wrong else -1
 
     @property
