@@ -6,14 +6,7 @@ from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import DIAGNOSTICIAN
 from mendloop.core.telemetry import Telemetry
 from mendloop.diagnostician.adapters.checkpoints import StoredCheckpoints
-from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
-from mendloop.diagnostician.adapters.probes.open_book import OpenBook
-from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
-from mendloop.diagnostician.adapters.probes.training_fit import TrainingFit
-from mendloop.diagnostician.domain.probes.corpus_coverage import CorpusCoverage
-from mendloop.diagnostician.domain.probes.forced_stop import ForcedStop
-from mendloop.diagnostician.domain.probes.label_audit import LabelAudit
-from mendloop.diagnostician.domain.probes.rescoring import Rescoring
+from mendloop.diagnostician.adapters.probe_set import all_probes
 from mendloop.diagnostician.handlers import Ports, handlers
 from mendloop.diagnostician.settings import Settings
 from mendloop.models.transformers_backend import load_model, warm_up
@@ -23,16 +16,7 @@ def main() -> None:
     """Run the service until SIGTERM."""
     settings = Settings.from_environment()
     store, telemetry = open_store(settings.artifacts_uri), Telemetry(DIAGNOSTICIAN)
-    probes = (
-        LabelAudit(),
-        ForcedStop(),
-        Rescoring(),
-        CorpusCoverage(),
-        TokenLoss(size=settings.corpus_sample),
-        TrainingFit(size=settings.fit_sample),
-        LongerBudget(),
-        OpenBook(),
-    )
+    probes = all_probes(corpus_sample=settings.corpus_sample, fit_sample=settings.fit_sample)
     ports = Ports(
         store=store,
         checkpoints=StoredCheckpoints(store, cache=settings.work_dir / "checkpoints", load=load_model),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mendloop.core.errors import Permanent
 from mendloop.core.recipe import SuiteSettings, TrainSettings
@@ -55,6 +56,8 @@ class Training:
     checks: tuple[Check, ...]
     loss_curve: tuple[tuple[int, float], ...]
     example_count: int
+    template: Callable[[str], str] | None = None
+    """The template that the training used; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,12 @@ class Case:
     model: LanguageModel | None
     training: Training | None
     seed: int
+    earlier: LanguageModel | None = None
+    """The checkpoint that the training started from; None where it is not at hand or was never trained."""
+    weights: Callable[[], Path] | None = None
+    """Fetches the checkpoint's directory, for probes that look inside; None where it is not at hand."""
+    replayed: tuple[Example, ...] = ()
+    """The corpus that earlier trainings saw, where it is known and not in corpus."""
 
 
 def draw_samples(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from mendloop.core.stats import clopper_pearson
 from mendloop.diagnostician.domain.uncertainty import Estimate
@@ -22,6 +23,15 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a figure cannot hold: a heat map, a list of examples. document is plain JSON values."""
+
+    name: str
+    kind: Literal["heat_map", "examples", "table"]
+    document: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One measurement. n is 0 where the probe could not run; sample is empty where it holds for every sample."""
 
@@ -34,6 +44,7 @@ class Evidence:
     reading: str
     sample: str = ""
     cost: Cost = Cost()
+    attachment: Attachment | None = None
 
     def __post_init__(self) -> None:
         ends = (self.low, self.value, self.high)

@@ -1,0 +1,40 @@
+"""What a task family may offer beside the Task port; probes look for each with isinstance and say so where it is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from mendloop.core.records import Item
+
+
+@runtime_checkable
+class Rewording(Protocol):
+    """A family that can say a prompt in other words."""
+
+    def rewordings(self, prompt: str) -> Sequence[str]:
+        """The prompt in other words that have the same answer, the most usual wording first; never the prompt itself."""
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A family whose answers have steps."""
+
+    def worked_steps(self, item: Item) -> Sequence[str]:
+        """A right output in pieces, in order; together, as they are, they are right. Empty where no steps are known."""
+
+
+@runtime_checkable
+class Documented(Protocol):
+    """A family whose items need knowledge that can be written down."""
+
+    def reference(self, item: Item) -> str:
+        """Text with everything that the item needs to be known, without its answer's derivation; empty where unknown."""
+
+
+@runtime_checkable
+class Renewing(Protocol):
+    """A family that can draw a fresh item like another."""
+
+    def twin(self, item: Item, *, seed: int) -> Item | None:
+        """Another item with the same axes and difficulty; None where there is none."""

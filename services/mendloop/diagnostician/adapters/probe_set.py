@@ -1,0 +1,27 @@
+"""The probes that exist, one line each; their cost class orders them. The one place that knows all of them."""
+
+from __future__ import annotations
+
+from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
+from mendloop.diagnostician.adapters.probes.open_book import OpenBook
+from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
+from mendloop.diagnostician.adapters.probes.training_fit import TrainingFit
+from mendloop.diagnostician.domain.probes.corpus_coverage import CorpusCoverage
+from mendloop.diagnostician.domain.probes.forced_stop import ForcedStop
+from mendloop.diagnostician.domain.probes.label_audit import LabelAudit
+from mendloop.diagnostician.domain.probes.rescoring import Rescoring
+from mendloop.diagnostician.domain.probing import Probe
+
+
+def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe, ...]:
+    """Every probe. corpus_sample: training examples whose loss is measured; fit_sample: those to be reproduced."""
+    return (
+        LabelAudit(),
+        ForcedStop(),
+        Rescoring(),
+        CorpusCoverage(),
+        TokenLoss(size=corpus_sample),
+        TrainingFit(size=fit_sample),
+        LongerBudget(),
+        OpenBook(),
+    )
