@@ -1,4 +1,4 @@
-"""What a task family may offer beside the Task port; probes look for each with isinstance and say so where it is absent."""
+"""What a task family may offer beside the Task port; a probe looks for it with isinstance and says where it is absent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Rewording(Protocol):
     """A family that can say a prompt in other words."""
 
     def rewordings(self, prompt: str) -> Sequence[str]:
-        """The prompt in other words that have the same answer, the most usual wording first; never the prompt itself."""
+        """The prompt in other words with the same answer, the most usual wording first; never the prompt itself."""
 
 
 @runtime_checkable
@@ -29,7 +29,7 @@ class Documented(Protocol):
     """A family whose items need knowledge that can be written down."""
 
     def reference(self, item: Item) -> str:
-        """Text with everything that the item needs to be known, without its answer's derivation; empty where unknown."""
+        """Text with what one must know to solve the item, without the derivation of its answer; empty where unknown."""
 
 
 @runtime_checkable
