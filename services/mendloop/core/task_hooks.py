@@ -1,4 +1,4 @@
-"""What a task family may offer beside the Task port; a probe looks for it with isinstance and says where it is absent."""
+"""What a task family may offer beside Task; a probe looks for it with isinstance and says where it is absent."""
 
 from __future__ import annotations
 
