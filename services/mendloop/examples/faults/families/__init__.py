@@ -1,0 +1,1 @@
+"""The task families in which faults are planted."""
