@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -21,14 +22,17 @@ from mendloop.core.run_spec import RunSpec
 from mendloop.core.tasks import matches
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.training import TrainingReport
-from mendloop.core.wire import artifact_of, conditions_of, fix_messages, slice_name
+from mendloop.core.wire import artifact_of, artifact_ref, conditions_of, fix_messages, slice_name
 from mendloop.diagnostician.domain.case import SAMPLE_SIZE, Case, Check, Training, draw_samples
-from mendloop.diagnostician.domain.evidence import Cost, Evidence
+from mendloop.diagnostician.domain.causes import Cause
+from mendloop.diagnostician.domain.evidence import Attachment, Cost, Evidence
 from mendloop.diagnostician.domain.interventions import Intervention, propose
 from mendloop.diagnostician.domain.probing import Findings, IsClear, Probe, investigate
 from mendloop.diagnostician.domain.verdict import Judge, Verdict, is_clear, judge
 from mendloop.diagnostician.ports import Checkpoints
 from mendloop.v1 import common_pb2, diagnosis_pb2, evaluation_pb2
+
+ATTACHMENT = "application/vnd.mendloop.attachment+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def on_eval_failed(event: Event, *, ports: Ports) -> list[Emit]:
     _record(failure, verdict, ports=ports)
     ports.telemetry.add("mendloop_verdicts", cause=verdict.cause.value)
     ports.telemetry.add("mendloop_tokens", findings.cost.token_count, use="probe")
-    message = _message(failure, case, findings, verdict, interventions, uses_gpu=ports.checkpoints.uses_gpu())
+    message = _message(failure, case, findings, verdict, interventions, ports=ports)
     return [Emit(message, key=failure.position.run_id, subject=failure.position.run_id)]
 
 
@@ -95,6 +99,8 @@ def case_of(failure: evaluation_pb2.EvalFailed, *, ports: Ports) -> Case:
         model=ports.checkpoints.open(artifact_of(ready.checkpoint)),
         training=_training(report, example_count=len(corpus)) if report else None,
         seed=seed,
+        earlier=ports.checkpoints.open(report.job.start) if report else None,
+        weights=partial(ports.checkpoints.directory, artifact_of(ready.checkpoint)),
     )
 
 
@@ -109,7 +115,13 @@ def _report(failure: evaluation_pb2.EvalFailed, *, store: ArtifactStore) -> Trai
 
 def _training(report: TrainingReport, *, example_count: int) -> Training:
     checks = tuple(Check(check.name, check.passed, check.value) for check in report.health)
-    return Training(report.job.settings, checks, report.loss_curve, example_count)
+    return Training(
+        report.job.settings,
+        checks,
+        report.loss_curve,
+        example_count,
+        template=lambda prompt: report.job.template.format(prompt=prompt),
+    )
 
 
 def _record(failure: evaluation_pb2.EvalFailed, verdict: Verdict, *, ports: Ports) -> None:
@@ -125,26 +137,25 @@ def _message(
     verdict: Verdict,
     interventions: Sequence[Intervention],
     *,
-    uses_gpu: bool,
+    ports: Ports,
 ) -> diagnosis_pb2.DiagnosisReady:
-    scores = [
-        diagnosis_pb2.CauseScore(cause=diagnosis_pb2.Cause.Value(f"CAUSE_{cause}"), score=score)
-        for cause, score in verdict.scores.items()
-    ]
+    uses_gpu = ports.checkpoints.uses_gpu()
+    scores = [diagnosis_pb2.CauseScore(cause=_cause(cause), score=score) for cause, score in verdict.scores.items()]
     return diagnosis_pb2.DiagnosisReady(
         position=failure.position,
         evaluation_id=failure.evaluation_id,
         slice=failure.slice,
-        cause=diagnosis_pb2.Cause.Value(f"CAUSE_{verdict.cause}"),
+        cause=_cause(verdict.cause),
         family=diagnosis_pb2.CauseFamily.Value(f"CAUSE_FAMILY_{verdict.family}"),
         confidence=verdict.confidence,
-        evidence=[_evidence(row, uses_gpu=uses_gpu) for row in findings.evidence],
+        evidence=[_evidence(row, uses_gpu=uses_gpu, store=ports.store) for row in findings.evidence],
         scores=scores,
         interventions=[_intervention(one) for one in interventions],
         failed_count=case.failed_count,
         weak_slice_count=failure.weak_slice_count,
         metering=_metering(findings.cost, uses_gpu=uses_gpu),
         summary=summary(case, findings, verdict),
+        also=[_cause(cause) for cause in verdict.also],
     )
 
 
@@ -155,8 +166,14 @@ def summary(case: Case, findings: Findings, verdict: Verdict) -> str:
     return f"{slice_name(case.conditions)}: {verdict.cause}{confidence}: {verdict.because}{skipped}"
 
 
-def _evidence(row: Evidence, *, uses_gpu: bool) -> diagnosis_pb2.Evidence:
+def _cause(cause: Cause) -> diagnosis_pb2.Cause.ValueType:
+    return diagnosis_pb2.Cause.Value(f"CAUSE_{cause}")
+
+
+def _evidence(row: Evidence, *, uses_gpu: bool, store: ArtifactStore) -> diagnosis_pb2.Evidence:
+    attached = _stored(row.attachment, store=store) if row.attachment else None
     return diagnosis_pb2.Evidence(
+        attachment=attached,
         probe=row.probe,
         measurement=f"{row.measurement}[{row.sample}]" if row.sample else row.measurement,
         value=row.value,
@@ -166,6 +183,11 @@ def _evidence(row: Evidence, *, uses_gpu: bool) -> diagnosis_pb2.Evidence:
         reading=row.reading,
         metering=_metering(row.cost, uses_gpu=uses_gpu),
     )
+
+
+def _stored(attachment: Attachment, *, store: ArtifactStore) -> common_pb2.ArtifactRef:
+    document = json.dumps(asdict(attachment), sort_keys=True, ensure_ascii=False)
+    return artifact_ref(store.put(document.encode(), media_type=ATTACHMENT))
 
 
 def _metering(cost: Cost, *, uses_gpu: bool) -> common_pb2.Metering:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mendloop.core.records import StopReason
 
@@ -63,6 +63,7 @@ class LanguageModel(Protocol):
         """
 
 
+@runtime_checkable
 class SamplingModel(LanguageModel, Protocol):
     """A checkpoint that also draws outputs at random."""
 

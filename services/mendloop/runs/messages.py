@@ -115,7 +115,16 @@ def diagnosis(message: diagnosis_pb2.DiagnosisReady, stamp: Stamp) -> parts.Diag
         _named(diagnosis_pb2.CauseFamily.DESCRIPTOR, message.family, prefix="CAUSE_FAMILY_").lower(),
         message.confidence,
         tuple(
-            parts.EvidenceRow(row.probe, row.measurement, row.value, row.low, row.high, row.n, row.reading)
+            parts.EvidenceRow(
+                row.probe,
+                row.measurement,
+                row.value,
+                row.low,
+                row.high,
+                row.n,
+                row.reading,
+                artifact(row.attachment),
+            )
             for row in message.evidence
         ),
         tuple(values.CauseScore(cause_name(score.cause), score.score) for score in message.scores),
@@ -123,6 +132,7 @@ def diagnosis(message: diagnosis_pb2.DiagnosisReady, stamp: Stamp) -> parts.Diag
         message.failed_count,
         message.summary,
         cost(message.metering),
+        tuple(cause_name(cause) for cause in message.also),
     )
 
 

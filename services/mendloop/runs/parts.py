@@ -113,6 +113,8 @@ class EvidenceRow:
     high: float
     n: int
     reading: str
+    attachment: Artifact | None = None
+    """JSON with what a figure cannot hold: a heat map, attributed examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class Diagnosis:
     failed_count: int
     summary: str
     cost: Cost
+    also: tuple[str, ...] = ()
+    """Further causes that the evidence shows beside the verdict."""
 
 
 @dataclass(frozen=True, slots=True)

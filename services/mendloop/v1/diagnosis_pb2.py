@@ -25,27 +25,27 @@ _sym_db = _symbol_database.Default()
 from mendloop.v1 import common_pb2 as mendloop_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmendloop/v1/diagnosis.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\"\x9d\x01\n\x08\x45vidence\x12\r\n\x05probe\x18\x01 \x01(\t\x12\x13\n\x0bmeasurement\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\x12\t\n\x01n\x18\x06 \x01(\r\x12\x0f\n\x07reading\x18\x07 \x01(\t\x12\'\n\x08metering\x18\x08 \x01(\x0b\x32\x15.mendloop.v1.Metering\">\n\nCauseScore\x12!\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x12.mendloop.v1.Cause\x12\r\n\x05score\x18\x02 \x01(\x01\"1\n\nSettingFix\x12\x0f\n\x07setting\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\"~\n\x14ProposedIntervention\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.mendloop.v1.InterventionKind\x12&\n\x05\x66ixes\x18\x02 \x03(\x0b\x32\x17.mendloop.v1.SettingFix\x12\x11\n\trationale\x18\x03 \x01(\t\"\xd7\x03\n\x0e\x44iagnosisReady\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12+\n\x05slice\x18\x03 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12!\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x12.mendloop.v1.Cause\x12(\n\x06\x66\x61mily\x18\x05 \x01(\x0e\x32\x18.mendloop.v1.CauseFamily\x12\x12\n\nconfidence\x18\x06 \x01(\x01\x12\'\n\x08\x65vidence\x18\x07 \x03(\x0b\x32\x15.mendloop.v1.Evidence\x12\'\n\x06scores\x18\x08 \x03(\x0b\x32\x17.mendloop.v1.CauseScore\x12\x38\n\rinterventions\x18\t \x03(\x0b\x32!.mendloop.v1.ProposedIntervention\x12\x14\n\x0c\x66\x61iled_count\x18\n \x01(\r\x12\x18\n\x10weak_slice_count\x18\x0b \x01(\r\x12\'\n\x08metering\x18\x0c \x01(\x0b\x32\x15.mendloop.v1.Metering\x12\x0f\n\x07summary\x18\r \x01(\t*\x81\x04\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x11\n\rCAUSE_UNKNOWN\x10\x01\x12\x16\n\x12\x43\x41USE_DATA_MISSING\x10\n\x12\x13\n\x0f\x43\x41USE_DATA_SKEW\x10\x0b\x12\x17\n\x13\x43\x41USE_KNOWLEDGE_GAP\x10\x0c\x12\x17\n\x13\x43\x41USE_REASONING_GAP\x10\r\x12\x18\n\x14\x43\x41USE_DATA_CORRUPTED\x10\x0e\x12\x1b\n\x17\x43\x41USE_PHRASING_MISMATCH\x10\x0f\x12\x17\n\x13\x43\x41USE_CONTAMINATION\x10\x10\x12\x14\n\x10\x43\x41USE_EOS_MASKED\x10\x1e\x12\x1a\n\x16\x43\x41USE_LABEL_MASK_WRONG\x10\x1f\x12\x1b\n\x17\x43\x41USE_TEMPLATE_MISMATCH\x10 \x12\"\n\x1e\x43\x41USE_DIVERGED_OR_UNDERTRAINED\x10!\x12\x14\n\x10\x43\x41USE_FORGETTING\x10\"\x12\x14\n\x10\x43\x41USE_SCORER_BUG\x10\x32\x12\x1c\n\x18\x43\x41USE_EXTRACTION_FAILURE\x10\x33\x12\x14\n\x10\x43\x41USE_TRUNCATION\x10\x34\x12\x17\n\x13\x43\x41USE_PROMPT_FORMAT\x10\x35\x12\x1f\n\x1b\x43\x41USE_BENCHMARK_LABEL_ERROR\x10\x36\x12\x12\n\x0e\x43\x41USE_CAPACITY\x10\x46*\x92\x01\n\x0b\x43\x61useFamily\x12\x1c\n\x18\x43\x41USE_FAMILY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41USE_FAMILY_DATA\x10\x01\x12\x19\n\x15\x43\x41USE_FAMILY_TRAINING\x10\x02\x12\x1b\n\x17\x43\x41USE_FAMILY_EVALUATION\x10\x03\x12\x16\n\x12\x43\x41USE_FAMILY_OTHER\x10\x04*\xb7\x01\n\x10InterventionKind\x12!\n\x1dINTERVENTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERVENTION_KIND_DATA\x10\x01\x12\"\n\x1eINTERVENTION_KIND_TRAINING_FIX\x10\x02\x12$\n INTERVENTION_KIND_EVALUATION_FIX\x10\x03\x12\x1a\n\x16INTERVENTION_KIND_NONE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmendloop/v1/diagnosis.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\"\xcb\x01\n\x08\x45vidence\x12\r\n\x05probe\x18\x01 \x01(\t\x12\x13\n\x0bmeasurement\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\x12\t\n\x01n\x18\x06 \x01(\r\x12\x0f\n\x07reading\x18\x07 \x01(\t\x12\'\n\x08metering\x18\x08 \x01(\x0b\x32\x15.mendloop.v1.Metering\x12,\n\nattachment\x18\t \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\">\n\nCauseScore\x12!\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x12.mendloop.v1.Cause\x12\r\n\x05score\x18\x02 \x01(\x01\"1\n\nSettingFix\x12\x0f\n\x07setting\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\"~\n\x14ProposedIntervention\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.mendloop.v1.InterventionKind\x12&\n\x05\x66ixes\x18\x02 \x03(\x0b\x32\x17.mendloop.v1.SettingFix\x12\x11\n\trationale\x18\x03 \x01(\t\"\xf9\x03\n\x0e\x44iagnosisReady\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x15\n\revaluation_id\x18\x02 \x01(\t\x12+\n\x05slice\x18\x03 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12!\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x12.mendloop.v1.Cause\x12(\n\x06\x66\x61mily\x18\x05 \x01(\x0e\x32\x18.mendloop.v1.CauseFamily\x12\x12\n\nconfidence\x18\x06 \x01(\x01\x12\'\n\x08\x65vidence\x18\x07 \x03(\x0b\x32\x15.mendloop.v1.Evidence\x12\'\n\x06scores\x18\x08 \x03(\x0b\x32\x17.mendloop.v1.CauseScore\x12\x38\n\rinterventions\x18\t \x03(\x0b\x32!.mendloop.v1.ProposedIntervention\x12\x14\n\x0c\x66\x61iled_count\x18\n \x01(\r\x12\x18\n\x10weak_slice_count\x18\x0b \x01(\r\x12\'\n\x08metering\x18\x0c \x01(\x0b\x32\x15.mendloop.v1.Metering\x12\x0f\n\x07summary\x18\r \x01(\t\x12 \n\x04\x61lso\x18\x0e \x03(\x0e\x32\x12.mendloop.v1.Cause*\x81\x04\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x11\n\rCAUSE_UNKNOWN\x10\x01\x12\x16\n\x12\x43\x41USE_DATA_MISSING\x10\n\x12\x13\n\x0f\x43\x41USE_DATA_SKEW\x10\x0b\x12\x17\n\x13\x43\x41USE_KNOWLEDGE_GAP\x10\x0c\x12\x17\n\x13\x43\x41USE_REASONING_GAP\x10\r\x12\x18\n\x14\x43\x41USE_DATA_CORRUPTED\x10\x0e\x12\x1b\n\x17\x43\x41USE_PHRASING_MISMATCH\x10\x0f\x12\x17\n\x13\x43\x41USE_CONTAMINATION\x10\x10\x12\x14\n\x10\x43\x41USE_EOS_MASKED\x10\x1e\x12\x1a\n\x16\x43\x41USE_LABEL_MASK_WRONG\x10\x1f\x12\x1b\n\x17\x43\x41USE_TEMPLATE_MISMATCH\x10 \x12\"\n\x1e\x43\x41USE_DIVERGED_OR_UNDERTRAINED\x10!\x12\x14\n\x10\x43\x41USE_FORGETTING\x10\"\x12\x14\n\x10\x43\x41USE_SCORER_BUG\x10\x32\x12\x1c\n\x18\x43\x41USE_EXTRACTION_FAILURE\x10\x33\x12\x14\n\x10\x43\x41USE_TRUNCATION\x10\x34\x12\x17\n\x13\x43\x41USE_PROMPT_FORMAT\x10\x35\x12\x1f\n\x1b\x43\x41USE_BENCHMARK_LABEL_ERROR\x10\x36\x12\x12\n\x0e\x43\x41USE_CAPACITY\x10\x46*\x92\x01\n\x0b\x43\x61useFamily\x12\x1c\n\x18\x43\x41USE_FAMILY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41USE_FAMILY_DATA\x10\x01\x12\x19\n\x15\x43\x41USE_FAMILY_TRAINING\x10\x02\x12\x1b\n\x17\x43\x41USE_FAMILY_EVALUATION\x10\x03\x12\x16\n\x12\x43\x41USE_FAMILY_OTHER\x10\x04*\xb7\x01\n\x10InterventionKind\x12!\n\x1dINTERVENTION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERVENTION_KIND_DATA\x10\x01\x12\"\n\x1eINTERVENTION_KIND_TRAINING_FIX\x10\x02\x12$\n INTERVENTION_KIND_EVALUATION_FIX\x10\x03\x12\x1a\n\x16INTERVENTION_KIND_NONE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mendloop.v1.diagnosis_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CAUSE']._serialized_start=948
-  _globals['_CAUSE']._serialized_end=1461
-  _globals['_CAUSEFAMILY']._serialized_start=1464
-  _globals['_CAUSEFAMILY']._serialized_end=1610
-  _globals['_INTERVENTIONKIND']._serialized_start=1613
-  _globals['_INTERVENTIONKIND']._serialized_end=1796
+  _globals['_CAUSE']._serialized_start=1028
+  _globals['_CAUSE']._serialized_end=1541
+  _globals['_CAUSEFAMILY']._serialized_start=1544
+  _globals['_CAUSEFAMILY']._serialized_end=1690
+  _globals['_INTERVENTIONKIND']._serialized_start=1693
+  _globals['_INTERVENTIONKIND']._serialized_end=1876
   _globals['_EVIDENCE']._serialized_start=71
-  _globals['_EVIDENCE']._serialized_end=228
-  _globals['_CAUSESCORE']._serialized_start=230
-  _globals['_CAUSESCORE']._serialized_end=292
-  _globals['_SETTINGFIX']._serialized_start=294
-  _globals['_SETTINGFIX']._serialized_end=343
-  _globals['_PROPOSEDINTERVENTION']._serialized_start=345
-  _globals['_PROPOSEDINTERVENTION']._serialized_end=471
-  _globals['_DIAGNOSISREADY']._serialized_start=474
-  _globals['_DIAGNOSISREADY']._serialized_end=945
+  _globals['_EVIDENCE']._serialized_end=274
+  _globals['_CAUSESCORE']._serialized_start=276
+  _globals['_CAUSESCORE']._serialized_end=338
+  _globals['_SETTINGFIX']._serialized_start=340
+  _globals['_SETTINGFIX']._serialized_end=389
+  _globals['_PROPOSEDINTERVENTION']._serialized_start=391
+  _globals['_PROPOSEDINTERVENTION']._serialized_end=517
+  _globals['_DIAGNOSISREADY']._serialized_start=520
+  _globals['_DIAGNOSISREADY']._serialized_end=1025
 # @@protoc_insertion_point(module_scope)

@@ -190,6 +190,7 @@ class Evidence(_message.Message):
     N_FIELD_NUMBER: _builtins.int
     READING_FIELD_NUMBER: _builtins.int
     METERING_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
     probe: _builtins.str
     """Name of the probe, e.g. forced_stop."""
     measurement: _builtins.str
@@ -208,6 +209,10 @@ class Evidence(_message.Message):
     def metering(self) -> _common_pb2.Metering:
         """Cost of the probe."""
 
+    @_builtins.property
+    def attachment(self) -> _common_pb2.ArtifactRef:
+        """JSON with what a figure cannot hold (a heat map, attributed examples); empty where there is none."""
+
     def __init__(
         self,
         *,
@@ -219,10 +224,11 @@ class Evidence(_message.Message):
         n: _builtins.int = ...,
         reading: _builtins.str = ...,
         metering: _common_pb2.Metering | None = ...,
+        attachment: _common_pb2.ArtifactRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metering", b"metering"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "metering", b"metering"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "measurement", b"measurement", "metering", b"metering", "n", b"n", "probe", b"probe", "reading", b"reading", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "high", b"high", "low", b"low", "measurement", b"measurement", "metering", b"metering", "n", b"n", "probe", b"probe", "reading", b"reading", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -331,6 +337,7 @@ class DiagnosisReady(_message.Message):
     WEAK_SLICE_COUNT_FIELD_NUMBER: _builtins.int
     METERING_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     evaluation_id: _builtins.str
     """Id of the evaluation that found the slice."""
     cause: Global___Cause.ValueType
@@ -369,6 +376,10 @@ class DiagnosisReady(_message.Message):
     def metering(self) -> _common_pb2.Metering:
         """Cost of the probes."""
 
+    @_builtins.property
+    def also(self) -> _containers.RepeatedScalarFieldContainer[Global___Cause.ValueType]:
+        """Further causes that the evidence shows beside the verdict, likeliest first; empty where there is one or none."""
+
     def __init__(
         self,
         *,
@@ -385,10 +396,11 @@ class DiagnosisReady(_message.Message):
         weak_slice_count: _builtins.int = ...,
         metering: _common_pb2.Metering | None = ...,
         summary: _builtins.str = ...,
+        also: _abc.Iterable[Global___Cause.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metering", b"metering", "position", b"position", "slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "confidence", b"confidence", "evaluation_id", b"evaluation_id", "evidence", b"evidence", "failed_count", b"failed_count", "family", b"family", "interventions", b"interventions", "metering", b"metering", "position", b"position", "scores", b"scores", "slice", b"slice", "summary", b"summary", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "cause", b"cause", "confidence", b"confidence", "evaluation_id", b"evaluation_id", "evidence", b"evidence", "failed_count", b"failed_count", "family", b"family", "interventions", b"interventions", "metering", b"metering", "position", b"position", "scores", b"scores", "slice", b"slice", "summary", b"summary", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

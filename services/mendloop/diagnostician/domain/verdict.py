@@ -32,6 +32,8 @@ class Verdict:
     confidence: float
     scores: dict[Cause, float]
     because: str
+    also: tuple[Cause, ...] = ()
+    """Further causes that the evidence shows beside this one, likeliest first."""
 
     @property
     def family(self) -> Family:
