@@ -10,7 +10,7 @@ from typing import Protocol
 from mendloop.core.errors import CorruptArtifact, Permanent
 from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.evidence import Cost, Evidence, exact, missing
-from mendloop.diagnostician.domain.metering import MeteredModel
+from mendloop.diagnostician.domain.metering import MeteredModel, metered
 
 SAMPLING = "sampling"
 FAILED_COUNT = "failed_count"
@@ -69,18 +69,22 @@ def investigate(
 
     before_probe may raise to give the work back.
     """
-    model = MeteredModel(case.model) if case.model is not None else None
-    case = replace(case, model=model)
+    model, earlier = metered(case.model), metered(case.earlier)
+    case = replace(case, model=model, earlier=earlier)
     rows, total = [_sampling(case)], Cost()
     waiting = sorted(probes, key=lambda probe: probe.cost_class)
     while waiting and not is_clear(rows):
         before_probe()
-        probe, started, tokens = waiting.pop(0), clock(), model.token_count if model else 0
+        probe, started, tokens = waiting.pop(0), clock(), _tokens(model, earlier)
         measured = _run(probe, case)
-        cost = Cost(clock() - started, (model.token_count if model else 0) - tokens)
+        cost = Cost(clock() - started, _tokens(model, earlier) - tokens)
         rows += [replace(row, cost=cost if at == 0 else Cost()) for at, row in enumerate(measured)]
         total += cost
     return Findings(tuple(rows), total, tuple(probe.name for probe in waiting))
+
+
+def _tokens(*models: MeteredModel | None) -> int:
+    return sum(model.token_count for model in models if model)
 
 
 def _run(probe: Probe, case: Case) -> tuple[Evidence, ...]:
