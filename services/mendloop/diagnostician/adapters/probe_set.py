@@ -10,6 +10,8 @@ from mendloop.diagnostician.domain.probes.corpus_coverage import CorpusCoverage
 from mendloop.diagnostician.domain.probes.forced_stop import ForcedStop
 from mendloop.diagnostician.domain.probes.label_audit import LabelAudit
 from mendloop.diagnostician.domain.probes.rescoring import Rescoring
+from mendloop.diagnostician.domain.probes.step_check import StepCheck
+from mendloop.diagnostician.domain.probes.stored_variants import StoredVariants
 from mendloop.diagnostician.domain.probing import Probe
 
 
@@ -17,6 +19,8 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
     """Every probe. corpus_sample: training examples whose loss is measured; fit_sample: those to be reproduced."""
     return (
         LabelAudit(),
+        StoredVariants(),
+        StepCheck(),
         ForcedStop(),
         Rescoring(),
         CorpusCoverage(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mendloop.core.errors import Permanent
@@ -78,6 +78,8 @@ class Case:
     """The checkpoint that the training started from; None where it is not at hand or was never trained."""
     weights: Callable[[], Path] | None = None
     """Fetches the checkpoint's directory, for probes that look inside; None where it is not at hand."""
+    variants: Mapping[str, Sequence[Outcome]] = field(default_factory=dict)
+    """Outcomes of the same items where one thing was changed; names as in probes.stored_variants."""
     replayed: tuple[Example, ...] = ()
     """The corpus that earlier trainings saw, where it is known and not in corpus."""
 

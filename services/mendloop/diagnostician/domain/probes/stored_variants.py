@@ -1,0 +1,78 @@
+"""What became of the failed items where one thing was changed and somebody measured again. Reads stored outcomes.
+
+Each variant is a counterfactual that another probe would make with the model at hand; it fills that probe's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from mendloop.core.records import Outcome
+from mendloop.diagnostician.domain.case import Case, Observation, Sample
+from mendloop.diagnostician.domain.evidence import Evidence, missing, share
+from mendloop.diagnostician.domain.probing import CostClass
+
+NAME = "stored_variants"
+
+
+class Variant(NamedTuple):
+    """The rows that a variant fills: of failed items that became right, and of right ones that became wrong."""
+
+    probe: str
+    rescued: str
+    broken: str
+    words: str
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "steps": Variant("first_steps", "elicited_rescued_share", "elicited_broken_share", "asked to reason first"),
+    "earlier": Variant("earlier_checkpoint", "right_share", "passing_broken_share", "on an earlier checkpoint"),
+    "longer": Variant("longer_budget", "rescued_share", "broken_share", "with a longer budget"),
+    "format": Variant("reformat", "rescued_share", "passing_broken_share", "in another format"),
+    "wording": Variant("paraphrase", "rescued_share", "passing_broken_share", "in other words"),
+    "reference": Variant("open_book", "reference_rescued_share", "reference_broken_share", "with a reference"),
+}
+"""What can have been changed, by the name that `mend diagnose --variant` takes."""
+
+
+class StoredVariants:
+    """Counts, per variant, which failed items became right and, as a control, which right ones became wrong."""
+
+    name = NAME
+    cost_class = CostClass.STORED
+
+    def run(self, case: Case) -> tuple[Evidence, ...]:
+        """Rows of each variant and sample; none where nothing was measured again."""
+        return tuple(
+            row
+            for kind, outcomes in case.variants.items()
+            for sample in case.samples
+            for row in _rows(VARIANTS[kind], _first_draws(outcomes), sample)
+        )
+
+
+def _first_draws(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
+    return {row.item_id: row for row in sorted(outcomes, key=lambda row: -row.repeat_index)}
+
+
+def _rows(variant: Variant, again: Mapping[str, Outcome], sample: Sample) -> Iterator[Evidence]:
+    for measurement, rows, before, becomes_right in (
+        (variant.rescued, sample.failed, "failed", True),
+        (variant.broken, sample.passing, "right", False),
+    ):
+        paired = _paired(rows, again)
+        hits = sum(outcome.is_correct == becomes_right for outcome in paired)
+        if not paired:
+            reading = f"None of the {len(rows)} {before} items was measured again {variant.words}."
+            yield missing(variant.probe, measurement, reading=reading, sample=sample.name)
+            continue
+        after = "right" if becomes_right else "wrong"
+        reading = f"{hits} of {len(paired)} {before} items are {after} {variant.words} (stored outputs)."
+        yield share(variant.probe, measurement, hits, len(paired), sample=sample.name, reading=reading)
+
+
+def _paired(rows: Sequence[Observation], again: Mapping[str, Outcome]) -> list[Outcome]:
+    """The second outcomes of the items that have one with the same target: a changed item is another item."""
+    found = [(row, again.get(row.item.item_id)) for row in rows]
+    return [other for row, other in found if other is not None and other.target == row.item.target]
