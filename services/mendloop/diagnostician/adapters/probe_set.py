@@ -9,9 +9,12 @@ from mendloop.diagnostician.adapters.probes.training_fit import TrainingFit
 from mendloop.diagnostician.domain.probes.corpus_coverage import CorpusCoverage
 from mendloop.diagnostician.domain.probes.forced_stop import ForcedStop
 from mendloop.diagnostician.domain.probes.label_audit import LabelAudit
+from mendloop.diagnostician.domain.probes.leakage import Leakage
+from mendloop.diagnostician.domain.probes.loss_curve import LossCurve
 from mendloop.diagnostician.domain.probes.rescoring import Rescoring
 from mendloop.diagnostician.domain.probes.step_check import StepCheck
 from mendloop.diagnostician.domain.probes.stored_variants import StoredVariants
+from mendloop.diagnostician.domain.probes.target_check import TargetCheck
 from mendloop.diagnostician.domain.probing import Probe
 
 
@@ -21,6 +24,9 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         LabelAudit(),
         StoredVariants(),
         StepCheck(),
+        LossCurve(),
+        Leakage(),
+        TargetCheck(),
         ForcedStop(),
         Rescoring(),
         CorpusCoverage(),
