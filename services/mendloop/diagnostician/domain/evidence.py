@@ -88,9 +88,17 @@ class Table:
     """The evidence as one sample sees it: its own rows and those that hold for every sample."""
 
     def __init__(self, rows: Iterable[Evidence], *, sample: str) -> None:
-        self._rows = {(row.probe, row.measurement): row for row in rows if row.sample in ("", sample)}
+        self._rows: dict[tuple[str, str], Evidence] = {}
+        for row in rows:
+            key = (row.probe, row.measurement)
+            if row.sample in ("", sample) and (row.n > 0 or key not in self._rows):  # two probes may fill one row
+                self._rows[key] = row
 
     def get(self, probe: str, measurement: str) -> Evidence | None:
         """A measurement, or None where it was not made or could not be."""
-        row = self._rows.get((probe, measurement))
+        row = self.row(probe, measurement)
         return row if row is not None and row.n > 0 else None
+
+    def row(self, probe: str, measurement: str) -> Evidence | None:
+        """A measurement, also where its probe tried and could not make it (n = 0)."""
+        return self._rows.get((probe, measurement))

@@ -12,7 +12,7 @@ from mendloop.core.fixes import Fix
 from mendloop.diagnostician.domain.case import SAMPLE_NAMES, Training
 from mendloop.diagnostician.domain.causes import Cause, Family
 from mendloop.diagnostician.domain.evidence import Evidence, Table
-from mendloop.diagnostician.domain.explanations import LABELLED_SHARE
+from mendloop.diagnostician.domain.training_causes import LABELLED_SHARE
 from mendloop.diagnostician.domain.verdict import Verdict
 
 MORE_STEPS = 2

@@ -1,19 +1,19 @@
-"""The verdict: which cause explains most failures of both samples, or none. Knows evidence; knows no probe's insides.
+"""The verdict, and the judge by rule: which cause explains most failures of both samples, or none.
 
-Confidence is the lower end of the 95 % interval of the share of failures that the cause explains, on the weaker of the
-two samples. It is a bound on one measurement, not a calibrated probability of being right.
+The rule's confidence is the lower end of the 95 % interval of the share of failures that the cause explains, on the
+weaker of the two samples: a bound on one measurement. A calibrated judge (calibrated.py) gives a probability instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mendloop.diagnostician.domain.case import SAMPLE_NAMES
 from mendloop.diagnostician.domain.causes import Cause, Family, family_of
 from mendloop.diagnostician.domain.evidence import Evidence, Table
-from mendloop.diagnostician.domain.explanations import RULES, Explained
+from mendloop.diagnostician.domain.explanations import RULES, Explained, Explanation
 from mendloop.diagnostician.domain.probing import FAILED_COUNT, SAMPLING
 
 MOST = 0.5
@@ -48,19 +48,19 @@ class Judge(Protocol):
         """The verdict of the evidence so far."""
 
 
-def judge(evidence: Sequence[Evidence]) -> Verdict:
+def judge(evidence: Sequence[Evidence], *, rules: Mapping[Cause, Explanation] = RULES) -> Verdict:
     """The verdict by rule: the same cause on both samples, else UNKNOWN."""
-    failed = next((int(row.value) for row in evidence if (row.probe, row.measurement) == (SAMPLING, FAILED_COUNT)), 0)
-    if failed < MIN_FAILURES:
-        return _unknown(f"too few failures: {failed}; {MIN_FAILURES} are needed to tell causes apart.", {})
-    tables = {name: _explained(Table(evidence, sample=name)) for name in SAMPLE_NAMES}
-    scores = {cause: min(table[cause].low for table in tables.values()) for cause in RULES}
+    refusal = too_few(evidence)
+    if refusal:
+        return refusal
+    tables = {name: _explained(Table(evidence, sample=name), rules) for name in SAMPLE_NAMES}
+    scores = {cause: min(table[cause].low for table in tables.values()) for cause in rules}
     verdicts = {name: _of_sample(table) for name, table in tables.items()}
     causes = {verdict.cause for verdict in verdicts.values()}
     if len(causes) > 1:
         said = ", ".join(f"{name} says {verdict.cause}" for name, verdict in verdicts.items())
         open_points = " ".join(verdict.because for verdict in verdicts.values() if verdict.cause is Cause.UNKNOWN)
-        return _unknown(f"the two samples of failures disagree: {said}. {open_points}".rstrip(), scores)
+        return unknown(f"the two samples of failures disagree: {said}. {open_points}".rstrip(), scores)
     weakest = min(verdicts.values(), key=lambda verdict: verdict.confidence)
     return Verdict(weakest.cause, weakest.confidence, scores, weakest.because)
 
@@ -81,8 +81,8 @@ class _SampleVerdict:
     because: str
 
 
-def _explained(table: Table) -> dict[Cause, Explained]:
-    return {cause: rule(table) for cause, rule in RULES.items()}
+def _explained(table: Table, rules: Mapping[Cause, Explanation]) -> dict[Cause, Explained]:
+    return {cause: rule(table) for cause, rule in rules.items()}
 
 
 def _of_sample(explained: dict[Cause, Explained]) -> _SampleVerdict:
@@ -90,20 +90,38 @@ def _of_sample(explained: dict[Cause, Explained]) -> _SampleVerdict:
     data = [cause for cause in explained if family_of(cause) is Family.DATA]
     for group in (others, data):
         best = max(group, key=lambda cause: explained[cause].low)
-        low, _, because = explained[best]
-        if low < MOST:
+        shown = explained[best]
+        if shown.low < MOST:
             continue
-        still_open = [cause for cause in others if explained[cause].high >= MOST] if group is data else []
-        if still_open:
-            reasons = " ".join(f"{cause}: {explained[cause].because}" for cause in still_open)
-            return _SampleVerdict(Cause.UNKNOWN, 0.0, f"{best} fits ({because}) but others are open: {reasons}")
-        return _SampleVerdict(best, low, because)
+        rest = still_open(explained, but=best) if group is data else []
+        if rest:
+            reasons = " ".join(f"{cause}: {explained[cause].because}" for cause in rest)
+            return _SampleVerdict(Cause.UNKNOWN, 0.0, f"{best} fits ({shown.because}) but others are open: {reasons}")
+        return _SampleVerdict(best, shown.low, shown.because)
     nearest = max(explained, key=lambda cause: (explained[cause].low, explained[cause].high))
-    low, _, because = explained[nearest]
+    low, because = explained[nearest].low, explained[nearest].because
     return _SampleVerdict(
         Cause.UNKNOWN, 0.0, f"no cause explains most failures; {nearest} explains at least {low:.0%}: {because}"
     )
 
 
-def _unknown(because: str, scores: dict[Cause, float]) -> Verdict:
+def too_few(evidence: Sequence[Evidence]) -> Verdict | None:
+    """The refusal to judge a handful of failures; None where there are enough."""
+    failed = next((int(row.value) for row in evidence if (row.probe, row.measurement) == (SAMPLING, FAILED_COUNT)), 0)
+    if failed >= MIN_FAILURES:
+        return None
+    return unknown(f"too few failures: {failed}; {MIN_FAILURES} are needed to tell causes apart.", {})
+
+
+def still_open(explained: Mapping[Cause, Explained], *, but: Cause) -> list[Cause]:
+    """Causes outside the data that may explain most failures: while there is one, no data verdict stands."""
+    return [
+        cause
+        for cause, share in explained.items()
+        if family_of(cause) is not Family.DATA and cause is not but and share.high >= MOST
+    ]
+
+
+def unknown(because: str, scores: dict[Cause, float]) -> Verdict:
+    """An abstention."""
     return Verdict(Cause.UNKNOWN, 0.0, scores, because)

@@ -1,0 +1,149 @@
+"""Shares that data causes explain: what the corpus lacks, holds too rarely, or holds wrong. Each after its rivals."""
+
+from __future__ import annotations
+
+from mendloop.diagnostician.domain.evidence import Table
+from mendloop.diagnostician.domain.explained import (
+    UNMEASURED,
+    Explained,
+    excess_over,
+    of_estimate,
+    ruled_out,
+    share_of,
+    shown,
+    strongest,
+    undecided,
+    without,
+)
+from mendloop.diagnostician.domain.training_causes import unlearnt
+from mendloop.diagnostician.domain.uncertainty import Estimate, attributable_share, difference
+
+MISSING_RATIO = 0.01
+"""Under one prompt for a hundred of the slice's siblings, what there is are isolated cases (a bare word, a typo)."""
+SKEW_RATIO = 0.2
+"""Under a fifth of the siblings' prompts, and of the slice's own share of the suite. Chosen, not calibrated."""
+HARMFUL_NOISE = 0.1
+"""From one wrong label in ten on, wrong labels explain failures in full; below it in proportion."""
+
+
+def data_missing(table: Table) -> Explained:
+    """Failed prompts with bigrams that the corpus lacks, beyond passing ones; or a slice that it does not hold.
+
+    Not those whose words are unknown, that other words or another form make right, or that were right once.
+    """
+    absent = _excess_if(table, above=-1.0, below=MISSING_RATIO)
+    found = max(_unseen(table), absent, key=lambda explained: explained.low)
+    return without(found, _rival(table, knows_terms=False))
+
+
+def _unseen(table: Table) -> Explained:
+    """At least the smaller of two shares: failures with unseen bigrams, and failures beyond those of siblings.
+
+    A slice that fails no more than its siblings lacks no data of its own: what is missing lies in another slice whose
+    items it shares.
+    """
+    failed = table.get("corpus_coverage", "unseen_bigram_failed")
+    passing = table.get("corpus_coverage", "unseen_bigram_passing")
+    excess = table.get("corpus_coverage", "excess_failure_share")
+    if failed is None or passing is None:
+        return UNMEASURED
+    net = difference(failed.estimate, passing.estimate)
+    low, value = (min(net.low, excess.low), min(net.value, excess.value)) if excess else (net.low, net.value)
+    because = " ".join(row.reading for row in (failed, passing, excess) if row)
+    return of_estimate(Estimate(value, low, net.high), because)
+
+
+def data_skew(table: Table) -> Explained:
+    """Failures beyond those of siblings, in a slice that the corpus holds too rarely against them and the suite.
+
+    Those that unseen bigrams explain are missing, not rare.
+    """
+    representation = table.get("corpus_coverage", "representation_ratio")
+    if representation is None:
+        return UNMEASURED
+    if representation.high > SKEW_RATIO:
+        return Explained(0.0, 0.0, 1.0, representation.reading)
+    rare = _excess_if(table, above=MISSING_RATIO, below=SKEW_RATIO)
+    unseen = table.get("corpus_coverage", "unseen_bigram_failed")
+    if unseen:
+        low, value = max(0.0, rare.low - unseen.high), max(0.0, rare.value - unseen.value)
+        rare = rare._replace(low=low, value=value)
+    return without(rare, _rival(table, knows_terms=False))
+
+
+def _excess_if(table: Table, *, above: float, below: float) -> Explained:
+    ratio, excess = (table.get("corpus_coverage", name) for name in ("sibling_ratio", "excess_failure_share"))
+    if ratio is None or excess is None:
+        return UNMEASURED
+    if not above < ratio.value <= below:
+        return ruled_out(ratio)
+    return shown(excess)._replace(because=f"{ratio.reading} {excess.reading}")
+
+
+def _rival(table: Table, *, knows_terms: bool) -> Explained | None:
+    """The strongest measured reason why a gap of the corpus is not what these prompts fail for."""
+    found = [
+        share_of(table, "paraphrase", "rescued_share"),
+        share_of(table, "reformat", "rescued_share"),
+        share_of(table, "earlier_checkpoint", "right_share"),
+        None if knows_terms else _unknown(table),
+    ]
+    return max((one for one in found if one and one.is_measured), key=lambda one: one.value, default=None)
+
+
+def knowledge_gap(table: Table) -> Explained:
+    """Failures with a term, or an answer to it, that no training example holds, beyond passing ones."""
+    return without(_unknown(table), _rival(table, knows_terms=True))
+
+
+def _unknown(table: Table) -> Explained:
+    terms = excess_over(table, "corpus_coverage", "unseen_term_failed", "unseen_term_passing")
+    # an answer that was seen less often with its term than where the model passes
+    failed, passing = (table.get("corpus_coverage", f"answer_seen_{name}") for name in ("failed", "passing"))
+    if failed is None or passing is None:
+        return terms
+    answers = of_estimate(difference(passing.estimate, failed.estimate), f"{failed.reading} {passing.reading}")
+    return strongest(terms, answers) if terms.is_measured else answers
+
+
+def reasoning_gap(table: Table) -> Explained:
+    """Failures that become right once all steps but the last are given or asked for, in a slice that the corpus covers.
+
+    Less those that are cut off (giving steps shortens the answer) and those that the corpus gives a reason to fail.
+    """
+    given = share_of(table, "first_steps", "rescued_share") or share_of(table, "first_steps", "elicited_rescued_share")
+    if given is None:
+        return UNMEASURED
+    lacking = strongest(data_missing(table), data_skew(table), data_corrupted(table))
+    cut_off = share_of(table, "longer_budget", "rescued_share")
+    return without(without(without(given, lacking), cut_off), unlearnt(table))
+
+
+def data_corrupted(table: Table) -> Explained:
+    """Wrong labels of the slice's training examples beyond those of the rest, as far as there are enough to learn."""
+    wrong, rest = (table.get("label_noise", f"{name}wrong_label_share") for name in ("", "rest_"))
+    if wrong is None:
+        return UNMEASURED
+    base = rest.estimate if rest else Estimate(0.0, 0.0, 0.0)
+    excess = attributable_share(wrong.estimate, base)
+    ends = (min(1.0, end / HARMFUL_NOISE) for end in (wrong.value, wrong.low, wrong.high))
+    noise = Estimate(*(share * scale for share, scale in zip(excess, ends, strict=True)))
+    return of_estimate(noise, " ".join(row.reading for row in (wrong, rest) if row))
+
+
+def phrasing_mismatch(table: Table) -> Explained:
+    """Failures that a usual rewording of the prompt makes right."""
+    return share_of(table, "paraphrase", "rescued_share") or UNMEASURED
+
+
+def contamination(table: Table) -> Explained:
+    """How much better the slice's leaked items do than the others: what the score owes to them."""
+    gap, leaked = table.get("leakage", "fresh_gap"), table.get("leakage", "leaked_failed")
+    if gap is None:
+        return undecided(UNMEASURED) if leaked is None else _unleaked(table)
+    return of_estimate(gap.estimate, " ".join(row.reading for row in (gap, leaked) if row))
+
+
+def _unleaked(table: Table) -> Explained:
+    """No gap can be measured where nothing leaked, or everything."""
+    return undecided(excess_over(table, "leakage", "leaked_passing", "leaked_failed"))
