@@ -1,4 +1,4 @@
-"""Cutting an output where its target would end: what remains if the model had stopped. Knows texts and a scorer."""
+"""Cutting an output where its target would end: what remains if the model had stopped. Knows texts and scorers."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ def cut_at_target(output: str, target: str) -> tuple[str, ...]:
 def is_right_when_cut(task: Task, item: Item, output: str) -> bool:
     """Whether the suite's own scorer accepts the output as it is, or cut where the target ends."""
     return any(task.score(item, text).value >= 1 for text in (output, *cut_at_target(output, item.target)))
+
+
+def is_right_in_any_form(task: Task, item: Item, output: str) -> bool:
+    """Whether either scorer accepts the output, whole or (the suite's own) cut where the target ends.
+
+    Counterfactual probes judge before and after by it: a fault of scorer or EOS neither hides nor feigns theirs.
+    """
+    return is_right_when_cut(task, item, output) or task.rescore(item, output).value >= 1
