@@ -42,12 +42,17 @@ def _pairs(axes: Axes) -> list[tuple[str, list[str]]]:
 
 def put_rows(store: ArtifactStore, rows: Sequence[Row], *, kind: type[Row]) -> Artifact:
     """Store rows as Parquet."""
+    return store.put(to_parquet(rows, kind=kind), media_type=MEDIA_TYPE)
+
+
+def to_parquet(rows: Sequence[Row], *, kind: type[Row]) -> bytes:
+    """Rows as the bytes of a Parquet file."""
     schema = schema_of(kind)
     names = [field.name for field in fields(kind)]
     data = [{name: getattr(row, name) for name in names} | {"axes": _pairs(row.axes)} for row in rows]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(data, schema=schema), buffer, compression="zstd")
-    return store.put(buffer.getvalue(), media_type=MEDIA_TYPE)
+    return buffer.getvalue()
 
 
 def get_rows(store: ArtifactStore, artifact: Artifact, *, kind: type[Row]) -> list[Row]:

@@ -24,7 +24,7 @@ class StoredCheckpoints:
 
     def open(self, checkpoint: Artifact) -> LanguageModel:
         """A model that loads its weights when it is first asked; a verdict from stored outputs loads none."""
-        return _Deferred(lambda: self._loaded(checkpoint))
+        return DeferredModel(lambda: self._loaded(checkpoint))
 
     def directory(self, checkpoint: Artifact) -> Path:
         """A local directory with the checkpoint's files, each verified by its hash."""
@@ -47,7 +47,9 @@ class StoredCheckpoints:
         return model
 
 
-class _Deferred:
+class DeferredModel:
+    """A model that is loaded when it is first asked; load is called each time and may keep what it loaded."""
+
     def __init__(self, load: Callable[[], LanguageModel]) -> None:
         self._load = load
 
