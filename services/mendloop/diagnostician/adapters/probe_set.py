@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook
+from mendloop.diagnostician.adapters.probes.reformat import Reformat
 from mendloop.diagnostician.adapters.probes.template_parity import TemplateParity
 from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
 from mendloop.diagnostician.adapters.probes.training_fit import TrainingFit
@@ -35,5 +36,6 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         TrainingFit(size=fit_sample),
         LongerBudget(),
         TemplateParity(size=fit_sample),
+        Reformat(),
         OpenBook(),
     )
