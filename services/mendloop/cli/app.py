@@ -21,6 +21,7 @@ from rich.table import Table
 from mendloop.cli import dead_letters, lineage
 from mendloop.cli.compare import compare
 from mendloop.cli.deployment import DEFAULT_HOME, Deployment, deployment_at
+from mendloop.cli.diagnose import diagnose
 from mendloop.cli.doctor import examine
 from mendloop.cli.eval import evaluate
 from mendloop.cli.follow import print_events
@@ -48,6 +49,7 @@ app.add_typer(recipe_app, name="recipe")
 app.add_typer(dlq_app, name="dlq")
 app.command("import-eval")(import_eval)
 app.command("compare")(compare)
+app.command("diagnose")(diagnose)
 app.command("eval")(evaluate)
 console = Console()
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import Environment
 
 from mendloop.report.plots import (
     Comparison,
     Difference,
     Estimate,
     Span,
-    evidence_shares,
     gate_forest,
     loss_curves,
     slice_accuracy,
     timeline,
 )
 from mendloop.report.summary import Document
+from mendloop.report.templating import page_template
+from mendloop.report.verdict_view import presented
 
 MAX_SLICES = 24
 PROTECTED_GATE = "protected_non_inferior"
@@ -27,9 +25,9 @@ PROTECTED_GATE = "protected_non_inferior"
 
 def render(summaries: Sequence[Document], *, title: str, subtitle: str) -> str:
     """The page as HTML text; everything that comes from a run is escaped."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("mendloop.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
-    return template.render(title=title, subtitle=subtitle, runs=[_run(summary) for summary in summaries])
+    return page_template("page.html.j2").render(
+        title=title, subtitle=subtitle, runs=[_run(summary) for summary in summaries]
+    )
 
 
 def _run(summary: Document) -> Document:
@@ -38,7 +36,7 @@ def _run(summary: Document) -> Document:
         **summary,
         "decision": summary["gate_decision"],
         "figures": _figures(summary),
-        "verdicts": [{**verdict, "plot": _evidence_plot(verdict)} for verdict in summary["verdicts"]],
+        "verdicts": [presented(verdict) for verdict in summary["verdicts"]],
         "slice_plot": _slice_plot(summary),
         "gate_plot": gate_forest([_difference(gate) for gate in gates], margin=_margin(summary)) if gates else "",
         "timeline": _timeline(summary),
@@ -85,15 +83,6 @@ def _difference(gate: Document) -> Difference:
 
 def _margin(summary: Document) -> float:
     return float(summary.get("margin") or 0.05)
-
-
-def _evidence_plot(verdict: Document) -> str:
-    rows = [
-        (f"{row['probe']}: {row['measurement']}", Estimate(row["value"], row["low"], row["high"], row["n"]))
-        for row in verdict["evidence"]
-        if row["n"] and row["measurement"].partition("[")[0].endswith(("share", "_failed", "_passing"))
-    ]
-    return evidence_shares(rows) if rows else ""
 
 
 def _timeline(summary: Document) -> str:

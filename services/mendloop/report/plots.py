@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 BEFORE, AFTER, GOOD, BAD, MUTED = "#9aa4b2", "#2563eb", "#15803d", "#c2410c", "#94a3b8"
 
 
-def _styled() -> AbstractContextManager[None]:
+def styled() -> AbstractContextManager[None]:
+    """Fonts and colours of every plot of the report."""
     return rc_context(
         {
             "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and recoloured
@@ -66,7 +67,7 @@ class Span(NamedTuple):
 
 def slice_accuracy(rows: Sequence[Comparison], *, threshold: float) -> str:
     """Accuracy of each slice before and after, with exact intervals and the threshold of weakness."""
-    with _styled():
+    with styled():
         figure, axes = _canvas(len(rows), row_height=0.36)
         for index, row in enumerate(rows):
             _point(axes, row.before, y=index - 0.13, colour=BEFORE, label="before" if index == 0 else None)
@@ -77,12 +78,12 @@ def slice_accuracy(rows: Sequence[Comparison], *, threshold: float) -> str:
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("accuracy, 95 % exact interval")
         _legend(figure, axes)
-        return _svg(figure, title="Accuracy per slice before and after")
+        return as_svg(figure, title="Accuracy per slice before and after")
 
 
 def gate_forest(rows: Sequence[Difference], *, margin: float) -> str:
     """Differences after - before with their intervals, beside the loss that a protected slice may have."""
-    with _styled():
+    with styled():
         figure, axes = _canvas(len(rows), row_height=0.3)
         for index, row in enumerate(rows):
             _point(axes, row.estimate, y=index, colour=GOOD if row.passed else BAD)
@@ -91,35 +92,47 @@ def gate_forest(rows: Sequence[Difference], *, margin: float) -> str:
         _rows(axes, [f"{row.label} (n={row.estimate.n})" for row in rows])
         axes.set_xlabel("change of accuracy on the same items, 95 % interval")
         _legend(figure, axes)
-        return _svg(figure, title="Gates")
+        return as_svg(figure, title="Gates")
 
 
 def evidence_shares(rows: Sequence[tuple[str, Estimate]]) -> str:
     """Probe measurements that are shares, each with its interval."""
-    with _styled():
+    with styled():
         figure, axes = _canvas(len(rows), row_height=0.28)
         for index, (_, estimate) in enumerate(rows):
             _point(axes, estimate, y=index, colour=AFTER)
         _rows(axes, [f"{label} (n={estimate.n})" for label, estimate in rows])
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("share, 95 % interval")
-        return _svg(figure, title="Evidence")
+        return as_svg(figure, title="Evidence")
+
+
+def cause_scores(rows: Sequence[tuple[str, float, bool]]) -> str:
+    """Probability of each cause, 0 to 1; the third value says whether the verdict names it."""
+    with styled():
+        figure, axes = _canvas(len(rows), row_height=0.26)
+        for index, (_, score, is_named) in enumerate(rows):
+            axes.barh(index, score, height=0.62, color=AFTER if is_named else MUTED)
+        _rows(axes, [f"{cause} ({score:.2f})" for cause, score, _ in rows])
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("score of the cause")
+        return as_svg(figure, title="Causes")
 
 
 def timeline(spans: Sequence[Span]) -> str:
     """When each stage worked."""
-    with _styled():
+    with styled():
         figure, axes = _canvas(len(spans), row_height=0.26)
         for index, span in enumerate(spans):
             axes.barh(index, max(span.end_s - span.start_s, 0.05), left=span.start_s, height=0.6, color=AFTER)
         _rows(axes, [f"{span.label} ({span.end_s - span.start_s:.1f} s)" for span in spans])
         axes.set_xlabel("seconds since the run was asked for")
-        return _svg(figure, title="Stages")
+        return as_svg(figure, title="Stages")
 
 
 def loss_curves(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> str:
     """Training loss by step."""
-    with _styled():
+    with styled():
         figure = Figure(figsize=(7.2, 2.4), layout="constrained")
         axes = figure.subplots()
         for (label, points), colour in zip(curves, (AFTER, GOOD, BAD, MUTED, BEFORE) * len(curves), strict=False):
@@ -128,7 +141,7 @@ def loss_curves(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> st
         axes.set_ylabel("loss, nats per token")
         axes.set_yscale("log")
         _legend(figure, axes)
-        return _svg(figure, title="Training loss")
+        return as_svg(figure, title="Training loss")
 
 
 def _canvas(row_count: int, *, row_height: float) -> tuple[Figure, Axes]:
@@ -154,7 +167,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
         figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=5)
 
 
-def _svg(figure: Figure, *, title: str) -> str:
+def as_svg(figure: Figure, *, title: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Title": title, "Date": None, "Creator": None})
     text = buffer.getvalue()

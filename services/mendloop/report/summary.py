@@ -12,8 +12,9 @@ from typing import Any
 from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.training import TrainingReport
+from mendloop.report.verdicts import verdict_document
 from mendloop.runs.model import RoundView, RunView
-from mendloop.runs.parts import Decision, Diagnosis, Plan
+from mendloop.runs.parts import Decision, Plan
 from mendloop.runs.stages import seconds_by_stage, stage_times
 from mendloop.runs.values import Accuracy, Fix
 
@@ -32,7 +33,11 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "weak_below": view.recipe.weak_below if view.recipe else None,
         "margin": view.recipe.margin if view.recipe else None,
         "seconds": _seconds(view),
-        "verdicts": [_verdict(part.number, diagnosis) for part in view.rounds for diagnosis in part.diagnoses],
+        "verdicts": [
+            verdict_document(diagnosis, number=part.number, store=store)
+            for part in view.rounds
+            for diagnosis in part.diagnoses
+        ],
         "plans": [_plan(part, part.plan) for part in view.rounds if part.plan is not None],
         "slices": _slices(view),
         "gate_decision": ("promoted" if decision.promoted else "rejected") if decision else "none",
@@ -46,24 +51,6 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "checkpoint": view.finish.checkpoint.sha256 if view.finish and view.finish.checkpoint else "",
         "lineage": [_node(node) for node in _lineage(view, store)],
         "dead_letters": [f"{letter.handler}: {letter.reason}" for letter in view.dead_letters],
-    }
-
-
-def _verdict(number: int, diagnosis: Diagnosis) -> Document:
-    return {
-        "round": number,
-        "slice": diagnosis.slice.name,
-        "cause": diagnosis.cause,
-        "family": diagnosis.family,
-        "confidence": diagnosis.confidence,
-        "summary": diagnosis.summary,
-        "failed_count": diagnosis.failed_count,
-        "evidence": [asdict(row) for row in diagnosis.evidence],
-        "scores": {score.cause: score.score for score in diagnosis.scores},
-        "interventions": [
-            {"kind": p.kind, "fixes": [_fix(fix) for fix in p.fixes], "rationale": p.rationale}
-            for p in diagnosis.interventions
-        ],
     }
 
 

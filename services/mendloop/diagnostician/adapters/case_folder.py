@@ -78,6 +78,7 @@ class CaseContents:
     training: Training | None
     slices: tuple[Conditions, ...]
     notes: Mapping[str, int]
+    variants: Mapping[str, Sequence[Outcome]] = field(default_factory=dict)
 
     def case(self, conditions: Conditions, *, failure_sample: int = SAMPLE_SIZE) -> Case:
         """The case of one slice. Raises InvalidResults where none of its items fails."""
@@ -105,6 +106,7 @@ class CaseContents:
             seed=seed,
             earlier=self.earlier,
             weights=(lambda: model_dir) if model_dir else None,
+            variants=self.variants,
         )
 
 
@@ -146,6 +148,7 @@ def read_case(source: Path | CaseFiles, *, load: Load | None = None) -> CaseCont
         earlier=_deferred(files.start, load=load),
         training=_training(files.training_report, example_count=len(corpus.examples) if corpus else 0),
         slices=tuple(slices) if files.conditions is None else (files.conditions,),
+        variants={kind: read_results(path, options=files.reading).outcomes for kind, path in files.variants.items()},
         notes=notes | _notes(outcomes, known, given) | _dropped(corpus.dropped if corpus else {}),
     )
 
