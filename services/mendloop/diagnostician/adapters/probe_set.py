@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from mendloop.diagnostician.adapters.probes.earlier_checkpoint import EarlierCheckpoint
+from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps
 from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook
+from mendloop.diagnostician.adapters.probes.paraphrase import Paraphrase
+from mendloop.diagnostician.adapters.probes.pass_at_k import PassAtK
 from mendloop.diagnostician.adapters.probes.reformat import Reformat
 from mendloop.diagnostician.adapters.probes.template_parity import TemplateParity
 from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
@@ -37,5 +41,9 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         LongerBudget(),
         TemplateParity(size=fit_sample),
         Reformat(),
+        Paraphrase(),
+        EarlierCheckpoint(),
+        FirstSteps(),
+        PassAtK(),
         OpenBook(),
     )

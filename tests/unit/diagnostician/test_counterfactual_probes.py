@@ -1,0 +1,125 @@
+"""Probes that change one thing and ask again: wording, start checkpoint, given steps, random draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from diagnosis_cases import ToyModel, ToyTask, all_items, answer_of, case_of, wrong_on
+from probe_models import CONFUSED, Continuing, rows_of, values
+
+from mendloop.core.records import Item
+from mendloop.diagnostician.adapters.probes.earlier_checkpoint import EarlierCheckpoint
+from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps, begins_with, given_text
+from mendloop.diagnostician.adapters.probes.paraphrase import Paraphrase
+from mendloop.diagnostician.adapters.probes.pass_at_k import PassAtK
+from mendloop.diagnostician.adapters.probes.reformat import Reformat
+from mendloop.diagnostician.domain.probing import Probe
+
+
+class _Reworded(ToyTask):
+    """Says "take" as "grab" and the other way round."""
+
+    def rewordings(self, prompt: str) -> Sequence[str]:
+        first, rest = prompt.split(" ", 1)
+        return [f"{'take' if first == 'grab' else 'grab'} {rest}"]
+
+
+class _Stepped(ToyTask):
+    def worked_steps(self, item: Item) -> Sequence[str]:
+        first, second, third = item.target.split()
+        return (f"{first} ", second, f" {third}")
+
+
+def _items(*, worded: str) -> list[Item]:
+    """All items; those of the slice are worded otherwise than the corpus."""
+    return [
+        replace(row, prompt=row.prompt.replace("take", worded)) if row.axes["colour"] == ("green",) else row
+        for row in all_items()
+    ]
+
+
+def _takes_only(prompt: str) -> str:
+    return answer_of(prompt) if prompt.startswith("take") else CONFUSED
+
+
+def test_a_usual_wording_that_rescues_is_named() -> None:
+    case = case_of(ToyModel(answers=_takes_only), task=_Reworded(), items=_items(worded="grab"))
+    assert values(Paraphrase(), case, "rescued_share") == [1]
+    assert "other wording ('grab' as 'take')" in rows_of(Paraphrase(), case)["rescued_share", "b"].reading
+    assert values(Reformat(), case, "rescued_share") == [0], "another word is no format"
+
+
+def test_a_model_that_breaks_on_any_rewording_shows_in_the_control() -> None:
+    model = ToyModel(answers=lambda prompt: wrong_on("green")(prompt) if prompt.startswith("take") else CONFUSED)
+    case = case_of(model, task=_Reworded())
+    assert values(Paraphrase(), case, "rescued_share", "passing_broken_share") == [0, 1]
+
+
+def test_missing_data_is_no_wording() -> None:
+    case = case_of(ToyModel(answers=wrong_on("green")), task=_Reworded())
+    assert values(Paraphrase(), case, "rescued_share", "passing_broken_share") == [0, 0]
+
+
+def test_the_start_checkpoint_shows_what_was_forgotten() -> None:
+    case = case_of(ToyModel(answers=wrong_on("green")))
+    names = ("right_share", "passing_right_share")
+    assert values(EarlierCheckpoint(), replace(case, earlier=ToyModel()), *names) == [1, 1]
+    assert values(EarlierCheckpoint(), replace(case, earlier=ToyModel(wrong_on("green"))), *names) == [0, 1]
+
+
+def _continues(*, chains: bool) -> Continuing:
+    """Wrong on its own on green; from given steps it goes on with the last one, or starts again."""
+
+    def rest(prompt: str, given: str) -> str:
+        if not given:
+            return answer_of(prompt).replace("green", "blue")
+        return "done" if chains else CONFUSED
+
+    return Continuing(continues=rest)
+
+
+def test_given_steps_rescue_a_model_that_only_chains_badly() -> None:
+    case = case_of(_continues(chains=True), task=_Stepped())
+    assert values(FirstSteps(), case, "rescued_share", "first_step_right_share") == [1, 1]
+    assert "step 2 of 3 (20)" in rows_of(FirstSteps(), case)["first_step_right_share", "a"].reading
+
+
+def test_given_steps_do_not_help_a_model_that_cannot_go_on() -> None:
+    assert values(FirstSteps(), case_of(_continues(chains=False), task=_Stepped()), "rescued_share") == [0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(("1 ", "2 ", "3"), "1 2 "), (("1", " 2", " 3"), "1 2 "), (("1;", "2;", "3"), "1;2;"), (("a\n", "b"), "a\n")],
+)
+def test_given_steps_end_with_what_parts_them_from_the_last(steps: Sequence[str], expected: str) -> None:
+    assert given_text(steps) == expected
+
+
+def test_a_step_is_said_as_a_whole_or_not_at_all() -> None:
+    assert begins_with("1 + 2 = 3 ; 4", "1 + 2 = 3 ;")
+    assert not begins_with("12 + 2", "1")
+    assert not begins_with("12", "")
+
+
+def test_draws_find_an_answer_that_greedy_decoding_misses() -> None:
+    def draw(prompt: str, seed: int) -> str:
+        return answer_of(prompt) if seed % 4 == 0 else CONFUSED
+
+    sometimes = Continuing(continues=lambda prompt, given: CONFUSED, draws=draw)
+    never = Continuing(continues=lambda prompt, given: CONFUSED, draws=lambda prompt, seed: CONFUSED)
+    names = ("any_right_share", "mean_right_share")
+    assert values(PassAtK(), case_of(sometimes), *names) == [1, 0.25]
+    assert values(PassAtK(), case_of(never), *names) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "probe", [Paraphrase(), EarlierCheckpoint(), FirstSteps(), PassAtK()], ids=lambda one: one.name
+)
+def test_a_probe_whose_hook_or_model_is_absent_says_so(probe: Probe) -> None:
+    rows = probe.run(case_of(ToyModel(answers=wrong_on("green"))))
+    assert {row.n for row in rows} == {0}
+    assert all(row.reading.endswith(".") for row in rows)
+    assert {row.sample for row in rows} == {"a", "b"}
