@@ -58,6 +58,8 @@ class CaseFiles:
     """Fields of SuiteSettings; axes and max_new_tokens are taken from the outcomes where they are not given."""
     conditions: Conditions | None = None
     """The slice; None looks for weak ones, () is the whole set."""
+    variants: Mapping[str, Path] = field(default_factory=dict)
+    """Outcomes of the same items with one thing changed; names as in domain/probes/stored_variants.py."""
     reading: ImportOptions = field(default_factory=ImportOptions)
     """How outcomes of another tool are read."""
 
