@@ -12,7 +12,7 @@ from mendloop.cli import results
 from mendloop.core.tasks import Conditions
 from mendloop.suites.importers.collecting import Options
 
-VARIANT_KINDS = ("steps", "earlier", "longer", "format", "wording", "reference")
+VARIANT_KINDS = ("steps", "earlier", "longer", "format", "wording", "sampled", "reference")
 """As in diagnostician.domain.probes.stored_variants; a test compares them."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from diagnosis_cases import ToyModel, ToyTask, all_items, answer_of, case_of, outcomes_of, wrong_on
 
+from mendloop.cli.diagnose import VARIANT_KINDS
 from mendloop.core.records import Outcome
 from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.evidence import Evidence
@@ -31,15 +32,17 @@ def test_a_variant_that_mends_every_failure_fills_the_row_of_its_probe() -> None
     rescued = _by_name(rows, "first_steps", "elicited_rescued_share")
     assert [row.sample for row in rescued] == ["a", "b"]
     assert all(row.value == 1.0 and row.n >= 10 for row in rescued)
-    assert all(row.value == 0.0 for row in _by_name(rows, "first_steps", "elicited_broken_share"))
+    assert all(row.n == 0 for row in _by_name(rows, "first_steps", "elicited_broken_share")), "all of the slice failed"
 
 
 def test_a_variant_that_breaks_what_was_right_says_so() -> None:
     blind = outcomes_of(ToyModel(lambda prompt: "no idea at all"), ToyTask(), all_items(), max_new_tokens=8)
 
-    rows = StoredVariants().run(_with_variant("wording", blind))
+    case = case_of(ToyModel(wrong_on("green")), conditions=(("size", "big"),))
+    rows = StoredVariants().run(replace(case, variants={"wording": blind}))
 
-    assert all(row.value == 1.0 for row in _by_name(rows, "paraphrase", "passing_broken_share"))
+    broken = _by_name(rows, "paraphrase", "passing_broken_share")
+    assert all(row.value == 1.0 and row.n > 10 for row in broken)
     assert all(row.value == 0.0 for row in _by_name(rows, "paraphrase", "rescued_share"))
 
 
@@ -96,3 +99,7 @@ def test_where_nobody_looked_at_steps_the_probe_says_so() -> None:
 
     assert [row.n for row in rows] == [0, 0]
     assert all("nobody looked" in row.reading for row in rows)
+
+
+def test_the_command_offers_every_variant() -> None:
+    assert set(VARIANT_KINDS) == set(VARIANTS)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mendloop.core.records import Outcome
-from mendloop.diagnostician.domain.case import Case, Observation, Sample
-from mendloop.diagnostician.domain.evidence import Evidence, missing, share
+from mendloop.core.tasks import Conditions, matches
+from mendloop.diagnostician.domain.case import Case, Sample
+from mendloop.diagnostician.domain.evidence import Evidence, share
 from mendloop.diagnostician.domain.probing import CostClass
 
 NAME = "stored_variants"
@@ -31,13 +32,18 @@ VARIANTS: Mapping[str, Variant] = {
     "longer": Variant("longer_budget", "rescued_share", "broken_share", "with a longer budget"),
     "format": Variant("reformat", "rescued_share", "passing_broken_share", "in another format"),
     "wording": Variant("paraphrase", "rescued_share", "passing_broken_share", "in other words"),
+    "sampled": Variant("pass_at_k", "any_right_share", "none_right_passing", "among other samples of the model"),
     "reference": Variant("open_book", "reference_rescued_share", "reference_broken_share", "with a reference"),
 }
 """What can have been changed, by the name that `mend diagnose --variant` takes."""
 
 
 class StoredVariants:
-    """Counts, per variant, which failed items became right and, as a control, which right ones became wrong."""
+    """Counts, per variant, which failed items became right and, as a control, which right ones became wrong.
+
+    All items of the slice count, not a sample of its failures: stored outcomes cost nothing. Chance alone rescues half
+    of the failures where answers are yes or no, and breaks as many right ones.
+    """
 
     name = NAME
     cost_class = CostClass.STORED
@@ -48,7 +54,7 @@ class StoredVariants:
             row
             for kind, outcomes in case.variants.items()
             for sample in case.samples
-            for row in _rows(VARIANTS[kind], _first_draws(outcomes), sample)
+            for row in _rows(VARIANTS[kind], _first_draws(outcomes), sample, case.conditions)
         )
 
 
@@ -56,23 +62,22 @@ def _first_draws(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
     return {row.item_id: row for row in sorted(outcomes, key=lambda row: -row.repeat_index)}
 
 
-def _rows(variant: Variant, again: Mapping[str, Outcome], sample: Sample) -> Iterator[Evidence]:
-    for measurement, rows, before, becomes_right in (
-        (variant.rescued, sample.failed, "failed", True),
-        (variant.broken, sample.passing, "right", False),
+def _rows(variant: Variant, again: Mapping[str, Outcome], sample: Sample, conditions: Conditions) -> Iterator[Evidence]:
+    inside = [row for row in sample.outcomes if matches(row.axes, conditions)]
+    for measurement, was_right, before, after in (
+        (variant.rescued, False, "failed", "right"),
+        (variant.broken, True, "right", "wrong"),
     ):
+        rows = [row for row in inside if row.is_correct == was_right]
         paired = _paired(rows, again)
-        hits = sum(outcome.is_correct == becomes_right for outcome in paired)
+        hits = sum(outcome.is_correct != was_right for outcome in paired)
+        reading = f"{hits} of {len(paired)} {before} items are {after} {variant.words} (stored outputs)."
         if not paired:
             reading = f"None of the {len(rows)} {before} items was measured again {variant.words}."
-            yield missing(variant.probe, measurement, reading=reading, sample=sample.name)
-            continue
-        after = "right" if becomes_right else "wrong"
-        reading = f"{hits} of {len(paired)} {before} items are {after} {variant.words} (stored outputs)."
         yield share(variant.probe, measurement, hits, len(paired), sample=sample.name, reading=reading)
 
 
-def _paired(rows: Sequence[Observation], again: Mapping[str, Outcome]) -> list[Outcome]:
+def _paired(rows: Sequence[Outcome], again: Mapping[str, Outcome]) -> list[Outcome]:
     """The second outcomes of the items that have one with the same target: a changed item is another item."""
-    found = [(row, again.get(row.item.item_id)) for row in rows]
-    return [other for row, other in found if other is not None and other.target == row.item.target]
+    found = [(row, again.get(row.item_id)) for row in rows]
+    return [other for row, other in found if other is not None and other.target == row.target]
