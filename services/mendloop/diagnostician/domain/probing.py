@@ -1,4 +1,7 @@
-"""The port of a probe, and the sequence: cheap probes first, until the verdict is clear. Knows no probe by name."""
+"""The port of a probe, and the sequence: one chosen probe after the other, until the verdict is clear.
+
+Knows no probe by name; who chooses and who says that it is clear is passed in.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,14 @@ class Probe(Protocol):
 
 
 IsClear = Callable[[Sequence[Evidence]], bool]
-"""Whether further probes are not needed. A scheduler by expected information per second would take its place."""
+"""Whether further probes are not needed."""
+Choose = Callable[[Sequence[Evidence], Sequence[Probe]], Probe]
+"""Which of the waiting probes runs next."""
+
+
+def cheapest(evidence: Sequence[Evidence], waiting: Sequence[Probe]) -> Probe:
+    """The first of the cheapest class: what is chosen where nothing is known of what probes bring."""
+    return min(waiting, key=lambda probe: probe.cost_class)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +73,10 @@ def investigate(
     *,
     is_clear: IsClear,
     clock: Callable[[], float],
+    choose: Choose = cheapest,
     before_probe: Callable[[], None] = lambda: None,
 ) -> Findings:
-    """Run probes in order of cost until the evidence is clear; each one's cost stands on its first row.
+    """Run the probe that is chosen until the evidence is clear; each one's cost stands on its first row.
 
     before_probe may raise to give the work back.
     """
@@ -75,7 +86,9 @@ def investigate(
     waiting = sorted(probes, key=lambda probe: probe.cost_class)
     while waiting and not is_clear(rows):
         before_probe()
-        probe, started, tokens = waiting.pop(0), clock(), _tokens(model, earlier)
+        probe = choose(rows, waiting)
+        waiting.remove(probe)
+        started, tokens = clock(), _tokens(model, earlier)
         measured = _run(probe, case)
         cost = Cost(clock() - started, _tokens(model, earlier) - tokens)
         rows += [replace(row, cost=cost if at == 0 else Cost()) for at, row in enumerate(measured)]
