@@ -26,14 +26,16 @@ HARMFUL_NOISE = 0.1
 """From one wrong label in ten on, wrong labels explain failures in full; below it in proportion."""
 
 
-def data_missing(table: Table) -> Explained:
-    """Failed prompts with bigrams that the corpus lacks, beyond passing ones; or a slice that it does not hold.
-
-    Not those whose words are unknown, that other words or another form make right, or that were right once.
-    """
+def uncovered(table: Table) -> Explained:
+    """Failed prompts with bigrams that the corpus lacks, beyond passing ones; or a slice that it does not hold."""
     absent = _excess_if(table, above=-1.0, below=MISSING_RATIO)
-    found = max(_unseen(table), absent, key=lambda explained: explained.low)
-    return without(found, _rival(table, knows_terms=False))
+    return max(_unseen(table), absent, key=lambda explained: explained.low)
+
+
+def data_missing(table: Table) -> Explained:
+    """What is uncovered, less prompts whose words are unknown, that other words or another form make right, or that
+    were right once."""
+    return without(uncovered(table), _rival(table, knows_terms=False))
 
 
 def _unseen(table: Table) -> Explained:
@@ -53,7 +55,7 @@ def _unseen(table: Table) -> Explained:
     return of_estimate(Estimate(value, low, net.high), because)
 
 
-def data_skew(table: Table) -> Explained:
+def rare(table: Table) -> Explained:
     """Failures beyond those of siblings, in a slice that the corpus holds too rarely against them and the suite.
 
     Those that unseen bigrams explain are missing, not rare.
@@ -63,12 +65,16 @@ def data_skew(table: Table) -> Explained:
         return UNMEASURED
     if representation.high > SKEW_RATIO:
         return Explained(0.0, 0.0, 1.0, representation.reading)
-    rare = _excess_if(table, above=MISSING_RATIO, below=SKEW_RATIO)
+    excess = _excess_if(table, above=MISSING_RATIO, below=SKEW_RATIO)
     unseen = table.get("corpus_coverage", "unseen_bigram_failed")
-    if unseen:
-        low, value = max(0.0, rare.low - unseen.high), max(0.0, rare.value - unseen.value)
-        rare = rare._replace(low=low, value=value)
-    return without(rare, _rival(table, knows_terms=False))
+    if unseen is None:
+        return excess
+    return excess._replace(low=max(0.0, excess.low - unseen.high), value=max(0.0, excess.value - unseen.value))
+
+
+def data_skew(table: Table) -> Explained:
+    """What is rare, less what the rivals of missing data explain."""
+    return without(rare(table), _rival(table, knows_terms=False))
 
 
 def _excess_if(table: Table, *, above: float, below: float) -> Explained:

@@ -22,8 +22,8 @@ RULES: dict[Cause, Explanation] = {
     Cause.EOS_MASKED: training_causes.eos_masked,
     Cause.LABEL_MASK_WRONG: training_causes.label_mask_wrong,
     Cause.DIVERGED_OR_UNDERTRAINED: training_causes.diverged,
-    Cause.DATA_MISSING: data_causes.data_missing,
-    Cause.DATA_SKEW: data_causes.data_skew,
+    Cause.DATA_MISSING: data_causes.uncovered,
+    Cause.DATA_SKEW: data_causes.rare,
 }
 """The causes that the judge by rule decides, in the order that breaks ties: what is cheapest to repair first."""
 
