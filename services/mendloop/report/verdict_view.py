@@ -13,6 +13,8 @@ from mendloop.report.verdicts import Document
 
 SHOWN_CAUSES = 8
 """Causes that the picture shows, the likeliest first; the figures of all stand in the JSON."""
+LEAST_SCORE = 0.01
+"""Causes below it are no bar."""
 SHOWN_ROWS = 20
 """Rows of an attached table on the page."""
 
@@ -33,7 +35,8 @@ def presented(verdict: Document) -> Document:
 
 
 def _cause_plot(verdict: Document) -> str:
-    ranked = sorted(verdict["scores"].items(), key=lambda pair: -pair[1])[:SHOWN_CAUSES]
+    likely = [(cause, score) for cause, score in verdict["scores"].items() if score >= LEAST_SCORE]
+    ranked = sorted(likely, key=lambda pair: -pair[1])[:SHOWN_CAUSES]
     named = {verdict["cause"], *verdict.get("also", ())}
     return cause_scores([(cause, score, cause in named) for cause, score in ranked]) if ranked else ""
 
