@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mendloop.diagnostician.adapters.probes.earlier_checkpoint import EarlierCheckpoint
 from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps
+from mendloop.diagnostician.adapters.probes.label_noise import LabelNoise
 from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook
 from mendloop.diagnostician.adapters.probes.paraphrase import Paraphrase
@@ -38,6 +39,7 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         CorpusCoverage(),
         TokenLoss(size=corpus_sample),
         TrainingFit(size=fit_sample),
+        LabelNoise(size=fit_sample),
         LongerBudget(),
         TemplateParity(size=fit_sample),
         Reformat(),

@@ -10,12 +10,13 @@ from mendloop.models.generation import Generation, LanguageModel, Sampling, Samp
 class MeteredModel:
     """A model that counts tokens: prompt and output of generations, completion and EOS of scored completions.
 
-    A greedy output that was asked for before is remembered and costs nothing: probes share training examples.
+    What was asked before, and is not random, is remembered and costs nothing: probes share training examples.
     """
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
         self._known: dict[tuple[str, int, tuple[str, ...]], Generation] = {}
+        self._scored: dict[tuple[str, str], TokenLogprobs] = {}
         self.token_count = 0
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int, stop: Sequence[str] = ()) -> list[Generation]:
@@ -29,10 +30,14 @@ class MeteredModel:
         return [self._known[key] for key in keys]
 
     def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
-        """As the model does; counted."""
-        scored = self._model.logprobs(prompts, completions)
-        self.token_count += sum(len(one.tokens) + 1 for one in scored)
-        return scored
+        """As the model does; what is new is counted."""
+        keys = list(zip(prompts, completions, strict=True))
+        new = list(dict.fromkeys(key for key in keys if key not in self._scored))
+        if new:
+            scored = self._model.logprobs([prompt for prompt, _ in new], [completion for _, completion in new])
+            self.token_count += sum(len(one.tokens) + 1 for one in scored)
+            self._scored |= dict(zip(new, scored, strict=True))
+        return [self._scored[key] for key in keys]
 
     def _count(self, outputs: Sequence[Generation]) -> None:
         self.token_count += sum(one.prompt_token_count + one.output_token_count for one in outputs)

@@ -1,9 +1,10 @@
-"""What the model loses on its own training examples: EOS against answer tokens, the slice against the rest."""
+"""What the model loses on its own training examples: EOS against answer tokens and their halves, slice against rest."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mendloop.core.records import Example
 from mendloop.core.tasks import matches
@@ -18,6 +19,8 @@ EOS = "eos_nats"
 ANSWER = "answer_nats"
 SLICE = "slice_answer_nats"
 REST = "rest_answer_nats"
+FIRST = "first_answer_nats"
+LAST = "last_answer_nats"
 FEWEST = 5
 """Fewer examples give no interval worth reading."""
 MOST_NATS = 100.0
@@ -38,7 +41,7 @@ class TokenLoss:
         anywhere = training_sample(case, size=self._size)
         if case.model is None or len(anywhere) < FEWEST:
             why = "There is no model to score with." if case.model is None else _few(anywhere)
-            return tuple(missing(NAME, row, reading=why) for row in (EOS, ANSWER, SLICE, REST))
+            return tuple(missing(NAME, row, reading=why) for row in (EOS, ANSWER, SLICE, REST, FIRST, LAST))
         inside = training_sample(case, size=self._size // 2, in_slice=True)
         outside = training_sample(case, size=self._size // 2, in_slice=False)
         groups = (anywhere, inside, outside)
@@ -52,6 +55,8 @@ class TokenLoss:
             _answer(ANSWER, "training examples", all_scored, seed=case.seed),
             _answer(SLICE, "training examples of the slice", in_scored, seed=case.seed),
             _answer(REST, "training examples outside the slice", out_scored, seed=case.seed),
+            _answer(FIRST, "training examples, their first halves,", _halves(all_scored, first=True), seed=case.seed),
+            _answer(LAST, "training examples, their last halves,", _halves(all_scored, first=False), seed=case.seed),
         )
 
 
@@ -63,6 +68,12 @@ def training_sample(case: Case, *, size: int, in_slice: bool | None = None) -> l
             distinct.setdefault(row.prompt, row)
     rows = list(distinct.values())
     return random.Random(case.seed).sample(rows, min(size, len(rows)))
+
+
+def _halves(scored: Sequence[TokenLogprobs], *, first: bool) -> list[TokenLogprobs]:
+    """The first halves of answers of two tokens or more, or their last halves; a middle token belongs to the first."""
+    rows = [(row, (len(row.tokens) + 1) // 2) for row in scored if len(row.tokens) > 1]
+    return [replace(row, tokens=row.tokens[:half] if first else row.tokens[half:]) for row, half in rows]
 
 
 def _few(rows: Sequence[Example]) -> str:

@@ -15,6 +15,7 @@ from mendloop.core.stats import clopper_pearson
 from mendloop.core.tasks import Conditions, matches
 from mendloop.diagnostician.domain.case import Case, Observation, Sample
 from mendloop.diagnostician.domain.evidence import Evidence, exact, measured, missing, share
+from mendloop.diagnostician.domain.probes.corpus_terms import term_rows
 from mendloop.diagnostician.domain.probing import CostClass
 from mendloop.diagnostician.domain.uncertainty import Estimate, attributable_share, estimate
 
@@ -57,7 +58,7 @@ class CorpusCoverage:
         rows = [*_counts(case, prompts, siblings)]
         for sample in case.samples:
             rows += [_excess(case, sample, siblings), *_unseen(sample, seen)]
-        return tuple(rows)
+        return (*rows, *term_rows(case, probe=NAME))
 
 
 def bigrams(prompt: str) -> set[Bigram]:
