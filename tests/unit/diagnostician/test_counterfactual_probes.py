@@ -12,9 +12,11 @@ from probe_models import CONFUSED, Continuing, rows_of, values
 from mendloop.core.records import Item
 from mendloop.diagnostician.adapters.probes.earlier_checkpoint import EarlierCheckpoint
 from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps, begins_with, given_text
+from mendloop.diagnostician.adapters.probes.open_book import OpenBook
 from mendloop.diagnostician.adapters.probes.paraphrase import Paraphrase
 from mendloop.diagnostician.adapters.probes.pass_at_k import PassAtK
 from mendloop.diagnostician.adapters.probes.reformat import Reformat
+from mendloop.diagnostician.adapters.probes.target_agreement import TargetAgreement
 from mendloop.diagnostician.domain.probing import Probe
 
 
@@ -123,3 +125,48 @@ def test_a_probe_whose_hook_or_model_is_absent_says_so(probe: Probe) -> None:
     assert {row.n for row in rows} == {0}
     assert all(row.reading.endswith(".") for row in rows)
     assert {row.sample for row in rows} == {"a", "b"}
+
+
+class _Documented(ToyTask):
+    """Knows what "paint" needs: the colour's name in a reference."""
+
+    def reference(self, item: Item) -> str:
+        return f"note {item.prompt.split()[1]} ;"
+
+
+def _reads(*, looks: bool) -> ToyModel:
+    """Right on green where the reference before the prompt names the same thing, or any."""
+
+    def answer(prompt: str) -> str:
+        note, _, rest = prompt.rpartition("; ")
+        is_known = note.split()[1:2] == rest.split()[1:2] if looks else bool(note)
+        return answer_of(rest) if is_known else wrong_on("green")(rest)
+
+    return ToyModel(answers=answer)
+
+
+def test_a_reference_that_is_read_rescues_and_another_items_does_not() -> None:
+    names = ("reference_rescued_share", "mismatched_rescued_share")
+    assert values(OpenBook(), case_of(_reads(looks=True), task=_Documented()), *names) == [1, 0]
+    assert values(OpenBook(), case_of(_reads(looks=False), task=_Documented()), *names) == [1, 1]
+    rows = rows_of(OpenBook(), case_of(_reads(looks=True)))
+    assert rows["reference_rescued_share", "a"].n == 0
+
+
+def _wrong_targets() -> list[Item]:
+    wrong = wrong_on("green")
+    return [replace(row, target=wrong(row.prompt)) for row in all_items()]
+
+
+def test_solvers_that_agree_against_a_target_are_counted() -> None:
+    sure = Continuing(continues=lambda prompt, given: answer_of(prompt))
+    unsure = Continuing(
+        continues=lambda prompt, given: answer_of(prompt),
+        draws=lambda prompt, seed: answer_of(prompt) if seed % 3 else CONFUSED,
+    )
+    for model, expected in ((sure, 1), (unsure, 0)):
+        case = replace(case_of(model, items=_wrong_targets()), earlier=ToyModel())
+        assert values(TargetAgreement(), case, "agreed_other_share") == [expected]
+    alone = replace(case_of(sure, items=_wrong_targets()), earlier=ToyModel(wrong_on("green")))
+    assert values(TargetAgreement(), alone, "agreed_other_share") == [0]
+    assert {row.n for row in TargetAgreement().run(case_of(sure, items=_wrong_targets()))} == {0}

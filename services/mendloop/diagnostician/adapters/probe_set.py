@@ -10,6 +10,7 @@ from mendloop.diagnostician.adapters.probes.open_book import OpenBook
 from mendloop.diagnostician.adapters.probes.paraphrase import Paraphrase
 from mendloop.diagnostician.adapters.probes.pass_at_k import PassAtK
 from mendloop.diagnostician.adapters.probes.reformat import Reformat
+from mendloop.diagnostician.adapters.probes.target_agreement import TargetAgreement
 from mendloop.diagnostician.adapters.probes.template_parity import TemplateParity
 from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
 from mendloop.diagnostician.adapters.probes.training_fit import TrainingFit
@@ -47,5 +48,6 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         EarlierCheckpoint(),
         FirstSteps(),
         PassAtK(),
+        TargetAgreement(),
         OpenBook(),
     )

@@ -33,13 +33,21 @@ def both(case: Case, group: Group = failed) -> list[Observation]:
 
 
 def right_ids(
-    case: Case, model: LanguageModel, rows: Sequence[Observation], prompts: Sequence[str], *, given: Sequence[str] = ()
+    case: Case,
+    model: LanguageModel,
+    rows: Sequence[Observation],
+    prompts: Sequence[str],
+    *,
+    given: Sequence[str] = (),
+    stop: Sequence[str] = (),
 ) -> set[str]:
     """Ids of the items whose output after their prompt (template applied) is right.
 
     given is what stands at the end of each prompt as the beginning of the answer; the output is judged with it.
+    stop holds strings that end an output beside the task's own.
     """
-    outputs = model.generate(prompts, max_new_tokens=case.suite.max_new_tokens, stop=case.task.stop_strings)
+    stop = (*case.task.stop_strings, *stop)
+    outputs = model.generate(prompts, max_new_tokens=case.suite.max_new_tokens, stop=stop)
     texts = [one.text for one in outputs]
     if given:
         texts = [start + text for start, text in zip(given, texts, strict=True)]
@@ -48,11 +56,17 @@ def right_ids(
 
 
 def rescued_ids(
-    case: Case, model: LanguageModel, rows: Sequence[Observation], prompts: Sequence[str], *, given: Sequence[str] = ()
+    case: Case,
+    model: LanguageModel,
+    rows: Sequence[Observation],
+    prompts: Sequence[str],
+    *,
+    given: Sequence[str] = (),
+    stop: Sequence[str] = (),
 ) -> set[str]:
     """right_ids of the items whose stored output was wrong in any form."""
     wrong = {row.item.item_id for row in rows if not is_right_in_any_form(case.task, row.item, row.outcome.output)}
-    return right_ids(case, model, rows, prompts, given=given) & wrong
+    return right_ids(case, model, rows, prompts, given=given, stop=stop) & wrong
 
 
 def shares(

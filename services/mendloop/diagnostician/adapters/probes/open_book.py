@@ -1,39 +1,86 @@
-"""Do worked examples in the prompt help? Shows whether a model without the skill can pick it up from the context.
+"""Do worked examples, or what one must know, in the prompt help? Shows whether the skill or the fact is all that lacks.
 
-A model without in-context ability shows about nothing here, whatever the cause: no verdict rests on it alone.
+A model without in-context ability shows about nothing here, whatever the cause: no verdict rests on it alone. Another
+item's reference is the control: what rescues as often tells nothing about knowledge.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from mendloop.core.records import Example, Item, fingerprint
+from mendloop.core.task_hooks import Documented
 from mendloop.core.tasks import matches
-from mendloop.diagnostician.domain.case import Case, Sample
-from mendloop.diagnostician.domain.evidence import Evidence, missing, share
+from mendloop.diagnostician.adapters.probes.counterfactual import NO_MODEL, both, cannot, rescued_ids, shares
+from mendloop.diagnostician.domain.case import Case, Observation
+from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.probing import CostClass
 from mendloop.models.encoding import separator
 from mendloop.models.generation import LanguageModel
 
 NAME = "open_book"
 RESCUED = "rescued_share"
+REFERENCE = "reference_rescued_share"
+MISMATCHED = "mismatched_rescued_share"
 FEWEST = 2
 MOST = 3
 SEPARATOR = "\n\n"
 
 
 class OpenBook:
-    """Puts two or three solved training examples of the slice before each failed prompt."""
+    """Puts solved training examples of the slice, or the item's reference text, before each failed prompt."""
 
     name = NAME
     cost_class = CostClass.GENERATED
 
     def run(self, case: Case) -> tuple[Evidence, ...]:
-        """Per sample: share of failed items that become right."""
-        book = list({row.prompt: row for row in case.corpus if matches(row.axes, case.conditions)}.values())
+        """Per sample: shares of failed items that become right with worked examples, with their own reference, and
+        with another item's."""
         if case.model is None:
-            return _missing(case, "There is no model to generate with.")
-        if len(book) < FEWEST:
-            return _missing(case, f"The corpus holds {len(book)} distinct examples of the slice; {FEWEST} are needed.")
-        return tuple(_row(case, case.model, sample, book) for sample in case.samples)
+            return cannot(case, NAME, (RESCUED, REFERENCE, MISMATCHED), NO_MODEL)
+        return (*_worked(case, case.model), *_referenced(case, case.model))
+
+
+def _worked(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
+    book = list({row.prompt: row for row in case.corpus if matches(row.axes, case.conditions)}.values())
+    if len(book) < FEWEST:
+        why = f"The corpus holds {len(book)} distinct examples of the slice; {FEWEST} are needed."
+        return cannot(case, NAME, (RESCUED,), why)
+    rows = both(case)
+    rescued = rescued_ids(case, model, rows, [worked_prompt(case, row.item, book) for row in rows], stop=(SEPARATOR,))
+    return tuple(shares(case, NAME, RESCUED, rescued, f"become right after up to {MOST} worked examples of the slice."))
+
+
+def _referenced(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
+    """With the item's own reference, and with that of the next failed item that has another one and another target."""
+    if not isinstance(case.task, Documented):
+        return cannot(case, NAME, (REFERENCE, MISMATCHED), "The task family has no references.")
+    texts = {row.item.item_id: case.task.reference(row.item) for row in both(case)}
+    rows = [row for row in both(case) if texts[row.item.item_id]]
+    if not rows:
+        return cannot(case, NAME, (REFERENCE, MISMATCHED), "No failed item has a reference.")
+    own = rescued_ids(case, model, rows, [_with_reference(case, row, texts[row.item.item_id]) for row in rows])
+    example = texts[rows[0].item.item_id]
+    words = f"become right with what one must know before the prompt, e.g. {example!r}."
+    found = shares(case, NAME, REFERENCE, own, words)
+    others = {row.item.item_id: _other(at, rows, texts) for at, row in enumerate(rows)}
+    rows = [row for row in rows if others[row.item.item_id]]
+    if not rows:
+        return (*found, *cannot(case, NAME, (MISMATCHED,), "No two failed items differ in reference and target."))
+    other = rescued_ids(case, model, rows, [_with_reference(case, row, others[row.item.item_id]) for row in rows])
+    return (*found, *shares(case, NAME, MISMATCHED, other, "become right with another item's reference."))
+
+
+def _with_reference(case: Case, row: Observation, text: str) -> str:
+    return case.template(f"{text} {row.item.prompt}")
+
+
+def _other(at: int, rows: Sequence[Observation], texts: Mapping[str, str]) -> str:
+    """The reference of the next item that has another one and another target; empty where there is none."""
+    own = rows[at].item
+    following = (row.item for row in (*rows[at + 1 :], *rows[:at]))
+    fitting = (item for item in following if item.target != own.target and texts[item.item_id] != texts[own.item_id])
+    return next((texts[item.item_id] for item in fitting), "")
 
 
 def worked_prompt(case: Case, item: Item, book: list[Example]) -> str:
@@ -52,18 +99,3 @@ def _solved(case: Case, example: Example) -> str:
 
 def _shared(example: Example, item: Item) -> int:
     return sum(value in example.axes.get(axis, ()) for axis, values in item.axes.items() for value in values)
-
-
-def _missing(case: Case, why: str) -> tuple[Evidence, ...]:
-    return tuple(missing(NAME, RESCUED, reading=why, sample=sample.name) for sample in case.samples)
-
-
-def _row(case: Case, model: LanguageModel, sample: Sample, book: list[Example]) -> Evidence:
-    prompts = [worked_prompt(case, row.item, book) for row in sample.failed]
-    stop = (*case.task.stop_strings, SEPARATOR)
-    outputs = model.generate(prompts, max_new_tokens=case.suite.max_new_tokens, stop=stop)
-    pairs = zip(sample.failed, outputs, strict=True)
-    rescued = sum(case.task.score(row.item, output.text).value >= 1 for row, output in pairs)
-    n = len(sample.failed)
-    reading = f"With up to {MOST} worked examples of the slice before them {rescued} of {n} failed items become right."
-    return share(NAME, RESCUED, rescued, n, sample=sample.name, reading=reading)
