@@ -1,6 +1,6 @@
 """How a corpus writes its prompts, and how another prompt would be written that way. Knows words; asks no model.
 
-Undoes what carries no meaning: case, punctuation, missing or extra white space, and what is wrapped around prompts.
+Undoes what carries no meaning: case, punctuation, missing or extra white space, and what wraps prompts.
 """
 
 from __future__ import annotations

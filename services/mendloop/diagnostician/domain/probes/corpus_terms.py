@@ -1,7 +1,7 @@
 """Do the prompts' own words occur in the corpus, and together with their answers? A part of corpus_coverage.
 
-Words are compared in lower case without punctuation around them. A word that most prompts of the evaluation share says
-nothing about an item and is never its rarest one.
+Words are compared in lower case without punctuation at their ends. A word that most prompts of the evaluation share
+says nothing about an item and is never its rarest one.
 """
 
 from __future__ import annotations
