@@ -15,6 +15,7 @@ CODE = ROOT / "services" / "mendloop"
 MODULES = sorted(p for p in CODE.rglob("*.py") if "v1" not in p.relative_to(CODE).parts and "versions" not in p.parts)
 FOLDERS = {
     "artifacts": "content-addressed store, tables, lineage",
+    "attribution": "training examples behind what a model says: gradient index and query",
     "axes": "axis values of items: rules, form, a measured reader",
     "bus": "interface, SQLite bus, Kafka bus, consume loop",
     "cli": "mend",

@@ -1,0 +1,1 @@
+"""Gradients from models, retrieval from texts."""
