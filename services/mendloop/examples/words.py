@@ -1,0 +1,62 @@
+"""Small word-level models for the shipped task families: a tokenizer of given words and an untrained Llama."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+SPECIAL = ("<pad>", "<unk>", "<eos>")
+HEAD_SIZE = 16
+FEED_FORWARD = 3
+"""Width of the feed-forward layer over that of the model, as in SCAN's base."""
+
+
+def save_untrained(
+    directory: Path, *, words: Iterable[str], seed: int, hidden_size: int, layer_count: int, context: int
+) -> Path:
+    """Write a checkpoint directory with random weights. The global random state of torch is left as it was.
+
+    Input and output embeddings are not tied: vLLM was seen to serve tied ones wrongly after a reload.
+    """
+    tokenizer = _tokenizer(words, context=context)
+    heads = max(1, hidden_size // HEAD_SIZE)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=FEED_FORWARD * hidden_size,
+        num_hidden_layers=layer_count,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends)  # type: ignore[no-untyped-call]  # transformers has no types
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def _tokenizer(words: Iterable[str], *, context: int) -> PreTrainedTokenizerFast:
+    """One token a word, in the order of the words; any other word is <unk>."""
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL, *dict.fromkeys(words)))}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no types
+        tokenizer_object=core,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<eos>",
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,
+    )
