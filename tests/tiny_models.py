@@ -37,7 +37,7 @@ def byte_pair_tokenizer(*, adds_bos: bool = False) -> PreTrainedTokenizerFast:
 
 
 def tiny_llama(
-    vocabulary: int, *, seed: int = 0, context: int = 64, hidden: int = 16, tied: bool = False
+    vocabulary: int, *, seed: int = 0, context: int = 64, hidden: int = 16, layers: int = 2, tied: bool = False
 ) -> LlamaForCausalLM:
     """Random weights, large enough that the greedy output is not one token for ever."""
     with torch.random.fork_rng():
@@ -46,7 +46,7 @@ def tiny_llama(
             vocab_size=vocabulary,
             hidden_size=hidden,
             intermediate_size=2 * hidden,
-            num_hidden_layers=2,
+            num_hidden_layers=layers,
             num_attention_heads=2,
             num_key_value_heads=2,
             max_position_embeddings=context,

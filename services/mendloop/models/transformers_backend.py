@@ -110,6 +110,11 @@ class TransformersModel:
         return bool(self._model.device.type == "cuda")
 
     @property
+    def torch_model(self) -> Any:
+        """The transformers model itself, for what looks inside it."""
+        return self._model
+
+    @property
     def parameter_count(self) -> int:
         """Number of weights; tied ones count once."""
         return sum(parameter.numel() for parameter in self._model.parameters())
