@@ -8,11 +8,11 @@ from mendloop.diagnostician.domain.explained import (
     Explained,
     excess_over,
     of_estimate,
+    rescued,
     ruled_out,
     share_of,
     shown,
     strongest,
-    undecided,
     without,
 )
 from mendloop.diagnostician.domain.training_causes import unlearnt
@@ -33,8 +33,8 @@ def uncovered(table: Table) -> Explained:
 
 
 def data_missing(table: Table) -> Explained:
-    """What is uncovered, less prompts whose words are unknown, that other words or another form make right, or that
-    were right once."""
+    """What is uncovered, less prompts whose words are unknown, that other words or another form make right, that were
+    right once, or whose like is right where it leaked."""
     return without(uncovered(table), _rival(table, knows_terms=False))
 
 
@@ -89,9 +89,10 @@ def _excess_if(table: Table, *, above: float, below: float) -> Explained:
 def _rival(table: Table, *, knows_terms: bool) -> Explained | None:
     """The strongest measured reason why a gap of the corpus is not what these prompts fail for."""
     found = [
-        share_of(table, "paraphrase", "rescued_share"),
-        share_of(table, "reformat", "rescued_share"),
+        rescued(table, "paraphrase"),
+        rescued(table, "reformat"),
         share_of(table, "earlier_checkpoint", "right_share"),
+        contamination(table),
         None if knows_terms else _unknown(table),
     ]
     return max((one for one in found if one and one.is_measured), key=lambda one: one.value, default=None)
@@ -117,7 +118,7 @@ def reasoning_gap(table: Table) -> Explained:
 
     Less those that are cut off (giving steps shortens the answer) and those that the corpus gives a reason to fail.
     """
-    given = share_of(table, "first_steps", "rescued_share") or share_of(table, "first_steps", "elicited_rescued_share")
+    given = rescued(table, "first_steps") or share_of(table, "first_steps", "elicited_rescued_share")
     if given is None:
         return UNMEASURED
     lacking = strongest(data_missing(table), data_skew(table), data_corrupted(table))
@@ -126,30 +127,29 @@ def reasoning_gap(table: Table) -> Explained:
 
 
 def data_corrupted(table: Table) -> Explained:
-    """Wrong labels of the slice's training examples beyond those of the rest, as far as there are enough to learn."""
+    """Wrong labels of the slice's training examples beyond those of the rest, as far as there are enough to learn.
+
+    Where no program can tell, labels that the model disputes in the slice more than outside it bound the cause.
+    """
     wrong, rest = (table.get("label_noise", f"{name}wrong_label_share") for name in ("", "rest_"))
     if wrong is None:
-        return UNMEASURED
+        disputed = excess_over(table, "label_noise", "disagreement_share", "rest_disagreement_share")
+        return disputed._replace(low=0.0, value=0.0) if disputed.is_measured else UNMEASURED
     base = rest.estimate if rest else Estimate(0.0, 0.0, 0.0)
     excess = attributable_share(wrong.estimate, base)
-    ends = (min(1.0, end / HARMFUL_NOISE) for end in (wrong.value, wrong.low, wrong.high))
-    noise = Estimate(*(share * scale for share, scale in zip(excess, ends, strict=True)))
+    scales = (min(1.0, end / HARMFUL_NOISE) for end in (wrong.value, wrong.low, wrong.high))
+    noise = Estimate(*(share * scale for share, scale in zip(excess, scales, strict=True)))
     return of_estimate(noise, " ".join(row.reading for row in (wrong, rest) if row))
 
 
 def phrasing_mismatch(table: Table) -> Explained:
     """Failures that a usual rewording of the prompt makes right."""
-    return share_of(table, "paraphrase", "rescued_share") or UNMEASURED
+    return rescued(table, "paraphrase") or UNMEASURED
 
 
 def contamination(table: Table) -> Explained:
     """How much better the slice's leaked items do than the others: what the score owes to them."""
     gap, leaked = table.get("leakage", "fresh_gap"), table.get("leakage", "leaked_failed")
-    if gap is None:
-        return undecided(UNMEASURED) if leaked is None else _unleaked(table)
+    if gap is None:  # nothing leaked, or everything did and fails all the same
+        return ruled_out(leaked) if leaked else UNMEASURED
     return of_estimate(gap.estimate, " ".join(row.reading for row in (gap, leaked) if row))
-
-
-def _unleaked(table: Table) -> Explained:
-    """No gap can be measured where nothing leaked, or everything."""
-    return undecided(excess_over(table, "leakage", "leaked_passing", "leaked_failed"))

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from mendloop.diagnostician.domain.evidence import Table
-from mendloop.diagnostician.domain.explained import UNMEASURED, Explained, at_most, excess_over, share_of, undecided
+from mendloop.diagnostician.domain.explained import (
+    UNMEASURED,
+    Explained,
+    at_most,
+    excess_over,
+    rescued,
+    share_of,
+    undecided,
+)
 
 
 def truncation(table: Table) -> Explained:
     """Failures that a longer budget makes right; at most those that ran to the limit without a right beginning."""
-    longer = share_of(table, "longer_budget", "rescued_share")
+    longer = rescued(table, "longer_budget")
     if longer:
         return longer
     unfinished = table.get("forced_stop", "unfinished_share")
@@ -26,17 +34,17 @@ def extraction_failure(table: Table) -> Explained:
 
 
 def _rescored(table: Table, *, silent: bool) -> Explained:
-    rescued, extracted = table.get("rescoring", "rescued_share"), table.get("rescoring", "not_extracted_share")
-    if rescued is None:
+    accepted, extracted = table.get("rescoring", "rescued_share"), table.get("rescoring", "not_extracted_share")
+    if accepted is None:
         return UNMEASURED
-    net = excess_over(table, "rescoring", "rescued_share", "accepted_mismatched_share")._replace(high=rescued.high)
-    is_mostly_silent = extracted is not None and 2 * extracted.value > rescued.value
+    net = excess_over(table, "rescoring", "rescued_share", "accepted_mismatched_share")._replace(high=accepted.high)
+    is_mostly_silent = extracted is not None and 2 * extracted.value > accepted.value
     return net if is_mostly_silent == silent else undecided(net)
 
 
 def prompt_format(table: Table) -> Explained:
     """Failures that become right when the evaluation's own affixes or spelling of the prompt are undone."""
-    return share_of(table, "reformat", "rescued_share") or UNMEASURED
+    return rescued(table, "reformat") or UNMEASURED
 
 
 def benchmark_label_error(table: Table) -> Explained:

@@ -75,6 +75,12 @@ def share_of(table: Table, probe: str, measurement: str) -> Explained | None:
     return shown(row) if row else None
 
 
+def rescued(table: Table, probe: str, measurement: str = "rescued_share") -> Explained | None:
+    """A share that a counterfactual makes right, less what becomes right by asking again; None where not measured."""
+    row = share_of(table, probe, measurement)
+    return without(row, share_of(table, "pass_at_k", "mean_right_share")) if row else None
+
+
 def excess_over(table: Table, probe: str, measurement: str, control: str) -> Explained:
     """A share beyond that of its control (all of it where the control was not measured)."""
     row, other = table.get(probe, measurement), table.get(probe, control)

@@ -7,6 +7,7 @@ from mendloop.diagnostician.domain.explained import (
     CORPUS_FITS_NATS,
     UNMEASURED,
     Explained,
+    rescued,
     ruled_out,
     share_of,
     undecided,
@@ -80,23 +81,20 @@ def template_mismatch(table: Table) -> Explained:
 
     Training examples that are likelier under another template show it too, whatever else breaks the outputs.
     """
-    differs, rescued = (
-        table.get("template_parity", "template_differs"),
-        share_of(table, "template_parity", "rescued_share"),
-    )
+    differs, undone = table.get("template_parity", "template_differs"), rescued(table, "template_parity")
     if differs and differs.high < 1:
         return ruled_out(differs)
     nats = table.get("token_loss", "answer_nats")
     if nats and nats.high < CORPUS_FITS_NATS:
         return ruled_out(nats)
-    if rescued is None:
+    if undone is None:
         return UNMEASURED
     gain = table.get("template_parity", "corpus_gain_nats")
     if gain is None or gain.low < TEMPLATE_GAIN_NATS:
-        return rescued
+        return undone
     wasted = unlearnt(table)
-    value = max(rescued.value, wasted.value)
-    return Explained(max(rescued.low, wasted.low), value, 1.0, f"{rescued.because} {gain.reading}")
+    value = max(undone.value, wasted.value)
+    return Explained(max(undone.low, wasted.low), value, 1.0, f"{undone.because} {gain.reading}")
 
 
 def diverged(table: Table) -> Explained:
@@ -126,9 +124,10 @@ def forgetting(table: Table) -> Explained:
     if right is None:
         tried = table.row("earlier_checkpoint", "right_share")
         return Explained(0.0, 0.0, 0.0, tried.reading, False) if tried else UNMEASURED
-    ratio = table.get("corpus_coverage", "sibling_ratio")
-    if ratio and ratio.low > LITTLE_RATIO:
-        return undecided(right)._replace(because=f"{right.because} {ratio.reading}")
+    ratios = [table.get("corpus_coverage", name) for name in ("sibling_ratio", "representation_ratio")]
+    held = [row for row in ratios if row]
+    if held and all(row.low > LITTLE_RATIO for row in held):
+        return ruled_out(held[0])
     stopped = share_of(table, "forced_stop", "rescued_share")
     return without(without(right, unlearnt(table)), stopped)
 
@@ -142,7 +141,8 @@ def _wrong_mask(table: Table) -> Evidence | None:
 
 def _unlearnt_by_no_other_fault(table: Table) -> Explained:
     wasted = unlearnt(table)
-    if _wrong_mask(table):
+    last = table.get("loss_curve", "last_nats")
+    if _wrong_mask(table) or (last and last.high < CORPUS_FITS_NATS):  # a training that ended well made another model
         return undecided(wasted)
     gain = table.get("template_parity", "corpus_gain_nats")
     return undecided(wasted) if gain and gain.low >= TEMPLATE_GAIN_NATS else wasted
