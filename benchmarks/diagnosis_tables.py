@@ -37,10 +37,10 @@ def print_figures(document: dict[str, Any], *, console: Console) -> None:
 def _summaries(title: str, rows: dict[str, Any]) -> Table:
     table = Table(title=title)
     table.add_column("")
-    for words in SHORT.values():
-        table.add_column(words, justify="right")
-    for name, row in rows.items():
-        table.add_row(name, *(_cell(row[key]) for key in SHORT))
+    for name in rows:
+        table.add_column(name, justify="right")
+    for key, words in SHORT.items():
+        table.add_row(words, *(_cell(row[key]) for row in rows.values()))
     return table
 
 
