@@ -9,7 +9,7 @@ import pytest
 from diagnosis_cases import ToyModel, ToyTask, all_items, answer_of, case_of, wrong_on
 from probe_models import CONFUSED, Continuing, rows_of, values
 
-from mendloop.core.records import Item
+from mendloop.core.records import Item, Score
 from mendloop.diagnostician.adapters.probes.earlier_checkpoint import EarlierCheckpoint
 from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps, begins_with, given_text
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook
@@ -69,6 +69,16 @@ def test_the_start_checkpoint_shows_what_was_forgotten() -> None:
     names = ("right_share", "passing_right_share")
     assert values(EarlierCheckpoint(), replace(case, earlier=ToyModel()), *names) == [1, 1]
     assert values(EarlierCheckpoint(), replace(case, earlier=ToyModel(wrong_on("green"))), *names) == [0, 1]
+
+
+@pytest.mark.parametrize("probe", [EarlierCheckpoint(), PassAtK()], ids=lambda one: one.name)
+def test_what_only_the_scorer_refuses_was_neither_lost_nor_found(probe: Probe) -> None:
+    class _Deaf(ToyTask):
+        def score(self, item: Item, output: str) -> Score:
+            return Score(0.0, "none")
+
+    case = replace(case_of(Continuing(), task=_Deaf()), earlier=ToyModel())
+    assert {row.value for row in probe.run(case) if row.measurement != "passing_right_share"} == {0}
 
 
 def _continues(*, chains: bool) -> Continuing:

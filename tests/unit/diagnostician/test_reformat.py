@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from diagnosis_cases import GREEN, ToyModel, all_items, answer_of, case_of, corpus_of, wrong_on
 from probe_models import CONFUSED, rows_of, values
@@ -73,6 +75,13 @@ def test_case_is_named_and_undone() -> None:
     case = case_of(ToyModel(answers=_plain_only), items=items)
     assert values(Reformat(), case, "rescued_share") == [1]
     assert "'TAKE' as 'take'" in rows_of(Reformat(), case)["rescued_share", "a"].reading
+
+
+def test_letters_with_spaces_between_them_are_named_as_a_whole() -> None:
+    items = [replace(row, prompt=" ".join(row.prompt.replace(" ", ""))) for row in all_items()]
+    case = case_of(ToyModel(answers=_plain_only), items=items)
+    assert values(Reformat(), case, "rescued_share") == [1]
+    assert "'t a k e t h i n g" in rows_of(Reformat(), case)["rescued_share", "a"].reading
 
 
 def test_missing_data_is_no_format() -> None:

@@ -65,8 +65,12 @@ def rescued_ids(
     stop: Sequence[str] = (),
 ) -> set[str]:
     """right_ids of the items whose stored output was wrong in any form."""
-    wrong = {row.item.item_id for row in rows if not is_right_in_any_form(case.task, row.item, row.outcome.output)}
-    return right_ids(case, model, rows, prompts, given=given, stop=stop) & wrong
+    return right_ids(case, model, rows, prompts, given=given, stop=stop) & wrong_ids(case, rows)
+
+
+def wrong_ids(case: Case, rows: Sequence[Observation]) -> set[str]:
+    """Ids of the items whose stored output is wrong in any form."""
+    return {row.item.item_id for row in rows if not is_right_in_any_form(case.task, row.item, row.outcome.output)}
 
 
 def shares(

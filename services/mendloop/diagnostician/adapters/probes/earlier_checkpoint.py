@@ -1,11 +1,19 @@
 """Was the checkpoint that the training started from right on these items? Shows what a training lost, not why.
 
-An evaluation fault breaks both checkpoints alike, and a skill that was never there is right in neither.
+A failed item counts only where its output now is wrong in any form: what the scorer refuses was not lost.
 """
 
 from __future__ import annotations
 
-from mendloop.diagnostician.adapters.probes.counterfactual import both, cannot, failed, passing, right_ids, shares
+from mendloop.diagnostician.adapters.probes.counterfactual import (
+    both,
+    cannot,
+    failed,
+    passing,
+    right_ids,
+    shares,
+    wrong_ids,
+)
 from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.probing import CostClass
@@ -28,8 +36,9 @@ class EarlierCheckpoint:
             return cannot(case, NAME, (RIGHT, PASSING), why)
         rows = [*both(case, failed), *both(case, passing)]
         right = right_ids(case, case.earlier, rows, [case.template(row.item.prompt) for row in rows])
-        words = "were right before this training, by its start checkpoint."
+        lost = right & wrong_ids(case, both(case, failed))
+        words = "were right before this training, by its start checkpoint"
         return (
-            *shares(case, NAME, RIGHT, right, words),
-            *shares(case, NAME, PASSING, right, words, group=passing),
+            *shares(case, NAME, RIGHT, lost, f"{words}, and are wrong now, whatever the scorer or their end."),
+            *shares(case, NAME, PASSING, right, f"{words}.", group=passing),
         )

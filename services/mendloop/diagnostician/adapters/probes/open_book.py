@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from mendloop.core.records import Example, Item, fingerprint
 from mendloop.core.task_hooks import Documented
-from mendloop.core.tasks import matches
 from mendloop.diagnostician.adapters.probes.counterfactual import NO_MODEL, both, cannot, rescued_ids, shares
+from mendloop.diagnostician.adapters.probes.token_loss import training_sample
 from mendloop.diagnostician.domain.case import Case, Observation
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.probing import CostClass
@@ -25,6 +25,8 @@ MISMATCHED = "mismatched_rescued_share"
 FEWEST = 2
 MOST = 3
 SEPARATOR = "\n\n"
+SHELF = 256
+"""Distinct examples of the slice among which an item's nearest are looked for."""
 
 
 class OpenBook:
@@ -42,7 +44,7 @@ class OpenBook:
 
 
 def _worked(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
-    book = list({row.prompt: row for row in case.corpus if matches(row.axes, case.conditions)}.values())
+    book = training_sample(case, size=SHELF, in_slice=True)
     if len(book) < FEWEST:
         why = f"The corpus holds {len(book)} distinct examples of the slice; {FEWEST} are needed."
         return cannot(case, NAME, (RESCUED,), why)

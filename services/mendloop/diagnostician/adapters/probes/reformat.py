@@ -6,7 +6,7 @@ A prompt that lacks meaning, not form, stays wrong: taking words away from it gi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mendloop.diagnostician.adapters.probes.counterfactual import (
@@ -21,7 +21,7 @@ from mendloop.diagnostician.adapters.probes.counterfactual import (
 from mendloop.diagnostician.domain.case import Case, Observation
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.probing import CostClass
-from mendloop.diagnostician.domain.writing import Words, Wrapper, Writing, common_wrapper, respelt, writing_of
+from mendloop.diagnostician.domain.writing import Wrapper, Writing, common_wrapper, respelt, writing_of
 from mendloop.models.generation import LanguageModel
 
 NAME = "reformat"
@@ -103,20 +103,22 @@ def _words(repair: Repair, rows: Sequence[Observation]) -> str:
     for place, words in (("before", repair.wrapper.prefix), ("after", repair.wrapper.suffix)):
         if words:
             parts.append(f"without {' '.join(words)!r} {place} the prompt")
-    changes = _changes(repair, rows) if repair.respells else {}
+    changes = _changes(repair, rows) if repair.respells else []
     if changes:
         parts.append("with words as in the corpus (" + ", ".join(changes) + ")")
-    if not parts:
-        parts.append("with single spaces")
-    return " and ".join(parts)
+    return " and ".join(parts) or "with single spaces"
 
 
-def _changes(repair: Repair, rows: Sequence[Observation]) -> Mapping[str, int]:
-    """Up to three commonest respellings."""
+def _changes(repair: Repair, rows: Sequence[Observation]) -> list[str]:
+    """Up to three commonest respellings of words; a whole prompt where its words were found only together."""
     tally: Counter[str] = Counter()
     for row in rows:
-        for word in dict.fromkeys(row.item.prompt.split()):
-            spelt: Words = respelt(repair.writing, word)
-            if spelt != (word,):
-                tally[f"{word!r} as {' '.join(spelt)!r}"] += 1
-    return dict(tally.most_common(3))
+        words = tuple(row.item.prompt.split())
+        pieces = [respelt(repair.writing, word) for word in words]
+        together = respelt(repair.writing, row.item.prompt)
+        if tuple(piece for own in pieces for piece in own) != together:
+            tally[f"{row.item.prompt!r} as {' '.join(together)!r}"] += 1
+            continue
+        changed = {word: spelt for word, spelt in zip(words, pieces, strict=True) if spelt != (word,)}
+        tally.update(f"{word!r} as {' '.join(spelt)!r}" for word, spelt in changed.items())
+    return [change for change, _ in tally.most_common(3)]
