@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mendloop.diagnostician.domain.evaluation_causes import extraction_failure, scorer_bug
 from mendloop.diagnostician.domain.evidence import Evidence, Table
 from mendloop.diagnostician.domain.explained import (
     CORPUS_FITS_NATS,
@@ -10,6 +11,7 @@ from mendloop.diagnostician.domain.explained import (
     rescued,
     ruled_out,
     share_of,
+    strongest,
     undecided,
     without,
 )
@@ -58,13 +60,17 @@ def eos_masked(table: Table) -> Explained:
 
 
 def unlearnt(table: Table) -> Explained:
-    """Share of the model's own training examples that it gets wrong, even cut where they end."""
+    """Share of the model's own training examples that it gets wrong, even cut where they end.
+
+    Not what the scorer wrongly rejects: it would reject right outputs of training examples, too.
+    """
     nats, fit = table.get("token_loss", "answer_nats"), table.get("training_fit", "right_when_cut_share")
-    if fit:
-        return Explained(1 - fit.high, 1 - fit.value, 1 - fit.low, fit.reading)
     if nats and nats.high < CORPUS_FITS_NATS:
         return ruled_out(nats)
-    return UNMEASURED
+    if fit is None:
+        return UNMEASURED
+    wasted = Explained(1 - fit.high, 1 - fit.value, 1 - fit.low, fit.reading)
+    return without(wasted, strongest(scorer_bug(table), extraction_failure(table)))
 
 
 def label_mask_wrong(table: Table) -> Explained:
