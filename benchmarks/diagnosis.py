@@ -142,6 +142,7 @@ def _row(row: Judged) -> dict[str, object]:
 def main(
     cases: Annotated[Path, typer.Option(help="Folder of planted cases; what is missing is planted there.")],
     seeds: Annotated[int, typer.Option(help="Seeds 0 to N-1 of every fault and family; 0 plants nothing.")] = 5,
+    families: Annotated[str, typer.Option(help="Task families, with commas.")] = "scan,modular,facts",
     workers: Annotated[int, typer.Option(help="Processes.")] = 1,
     fit_shipped: Annotated[bool, typer.Option("--fit", help="Write the calibration that ships.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for diagnosis.json and the plots.")] = RESULTS,
@@ -149,7 +150,7 @@ def main(
     """Plant, measure, judge leave-one-family-out, print and write the figures."""
     console, cache = Console(width=170), cases / "evidence"
     if seeds:
-        _plant(cases, seeds=seeds, workers=workers, tell=console.print)
+        _plant(cases, families=families.split(","), seeds=seeds, workers=workers, tell=console.print)
     for name, seconds, failed in planted.measure(cases, cache=cache, workers=workers):
         console.print(f"{name}: {seconds:.1f} s {failed}")
     known = [case for case in planted.read(cases, cache=cache) if not seeds or case.seed < seeds]
@@ -167,10 +168,13 @@ def main(
         console.print(f"{path.name} written from {len(known)} cases")
 
 
-def _plant(root: Path, *, seeds: int, workers: int, tell: Callable[[str], None]) -> None:
-    from mendloop.examples.faults.planting import plant_many
+def _plant(root: Path, *, families: Sequence[str], seeds: int, workers: int, tell: Callable[[str], None]) -> None:
+    """Plant every fault and some pairs that are not there yet."""
+    from mendloop.examples.faults.many import pair_specs, plant_many, single_specs
 
-    plant_many(root, seeds=seeds, workers=workers, tell=tell)
+    chosen = range(seeds)
+    specs = [*single_specs(families, seeds=chosen), *pair_specs(families, seeds=chosen)]
+    plant_many(specs, root, workers=workers, on_done=lambda spec, done: tell(f"{spec.name}: {done.wall_s:.1f} s"))
 
 
 if __name__ == "__main__":
