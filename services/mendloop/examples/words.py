@@ -11,8 +11,13 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 SPECIAL = ("<pad>", "<unk>", "<eos>")
 HEAD_SIZE = 16
-FEED_FORWARD = 3
-"""Width of the feed-forward layer over that of the model, as in SCAN's base."""
+FEED_FORWARD = 4
+"""Width of the feed-forward layer over that of the model."""
+WEIGHT_SPREAD = 0.06
+"""Standard deviation of random weights. transformers' .02 suits wide models: with it, modular arithmetic was .18 right
+after 250 steps of 48 examples, with .05 to .08 it was .81 to .97."""
+ROTARY_BASE = 100.0
+"""Base of rotary positions: texts of these families have some 40 tokens."""
 
 
 def save_untrained(
@@ -32,6 +37,8 @@ def save_untrained(
         num_attention_heads=heads,
         num_key_value_heads=heads,
         max_position_embeddings=context,
+        rope_parameters={"rope_type": "default", "rope_theta": ROTARY_BASE},
+        initializer_range=WEIGHT_SPREAD,
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
