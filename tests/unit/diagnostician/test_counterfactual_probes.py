@@ -18,6 +18,7 @@ from mendloop.diagnostician.adapters.probes.pass_at_k import PassAtK
 from mendloop.diagnostician.adapters.probes.reformat import Reformat
 from mendloop.diagnostician.adapters.probes.target_agreement import TargetAgreement
 from mendloop.diagnostician.domain.probing import Probe
+from mendloop.models.generation import TokenLogprobs
 
 
 class _Reworded(ToyTask):
@@ -100,6 +101,21 @@ def test_given_steps_rescue_a_model_that_only_chains_badly() -> None:
 
 def test_given_steps_do_not_help_a_model_that_cannot_go_on() -> None:
     assert values(FirstSteps(), case_of(_continues(chains=False), task=_Stepped()), "rescued_share") == [0]
+
+
+def test_each_step_is_asked_for_after_the_right_ones_before_it() -> None:
+    class _NoColour(Continuing):
+        def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+            self.prompts += prompts
+            return [TokenLogprobs((-0.1,), -0.1, is_greedy=text != "green") for text in completions]
+
+    model = _NoColour(continues=lambda prompt, given: CONFUSED)
+    case = case_of(model, task=_Stepped())
+    rows = rows_of(FirstSteps(), case)
+    assert rows["step_right_share", "a"].value == pytest.approx(2 / 3)
+    assert "not, for example, 'green'" in rows["step_right_share", "a"].reading
+    assert any(text.endswith("A: thing1 green") for text in model.prompts)
+    assert rows_of(FirstSteps(), case_of(_continues(chains=True), task=_Stepped()))["step_right_share", "a"].n == 0
 
 
 @pytest.mark.parametrize(
