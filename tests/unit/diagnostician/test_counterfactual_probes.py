@@ -96,7 +96,7 @@ def _continues(*, chains: bool) -> Continuing:
 def test_given_steps_rescue_a_model_that_only_chains_badly() -> None:
     case = case_of(_continues(chains=True), task=_Stepped())
     assert values(FirstSteps(), case, "rescued_share", "first_step_right_share") == [1, 1]
-    assert "step 2 of 3 (20)" in rows_of(FirstSteps(), case)["first_step_right_share", "a"].reading
+    assert "step 2 of 3 (green) (20)" in rows_of(FirstSteps(), case)["first_step_right_share", "a"].reading
 
 
 def test_given_steps_do_not_help_a_model_that_cannot_go_on() -> None:
