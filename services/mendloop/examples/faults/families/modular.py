@@ -22,7 +22,7 @@ TRAITS = Traits(
     template=TEMPLATE,
     other_template=OTHER_TEMPLATE,
     axes=("operation", "first", "last", "depth", "table", "constant", "operand", "wording"),
-    settings=TrainSettings(steps=320, batch_size=48, learning_rate=6e-3, warmup_steps=30),
+    settings=TrainSettings(steps=340, batch_size=48, learning_rate=6e-3, warmup_steps=30),
     size=Size(64, 2),
     small_size=Size(8, 1),
     max_new_tokens=32,
@@ -58,14 +58,14 @@ class ModularFamily:
         return save_untrained_model(directory, seed=seed, hidden_size=width, layer_count=depth)
 
     def places(self, seed: int) -> Sequence[Place]:
-        """Rows of the tables; first operations of long questions; constants, one by one and all together."""
+        """Rows of the tables; last operations of chained questions; constants, one by one and all together."""
         tables = [
             Place((("table", f"{operation} {left}"),), _EVERYWHERE)
             for operation in OPERATIONS
             for left in range(MODULUS)
         ]
         chained = [
-            Place((("depth", "3"), ("last", operation)), _EVERYWHERE - {Cause.DATA_MISSING} | {Cause.REASONING_GAP})
+            Place((("depth", "2"), ("last", operation)), _EVERYWHERE - {Cause.DATA_MISSING} | {Cause.REASONING_GAP})
             for operation in OPERATIONS
         ]
         named = [Place((("constant", name),), _EVERYWHERE | {Cause.KNOWLEDGE_GAP}, (name,)) for name in CONSTANTS]
