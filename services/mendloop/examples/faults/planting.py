@@ -1,0 +1,167 @@
+"""Plants faults: trains what is not trained yet, evaluates, and writes a case folder.
+
+planted.json beside the case tells the truth; nothing that diagnoses reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mendloop.core.events import stable_hash
+from mendloop.core.records import Outcome
+from mendloop.core.stats import Interval, clopper_pearson
+from mendloop.core.tasks import Conditions, matches
+from mendloop.diagnostician.adapters.case_folder import write_case
+from mendloop.diagnostician.domain.verdict import MIN_FAILURES
+from mendloop.diagnostician.domain.weak_slices import weak_slices
+from mendloop.examples.faults.family import Family
+from mendloop.examples.faults.measuring import evaluate
+from mendloop.examples.faults.plan import Plan
+from mendloop.examples.faults.planning import Planned, Spec, plan_faults
+from mendloop.examples.faults.workshop import Made, Workshop
+
+PLANTED_FILE = "planted.json"
+MOST_RIGHT = 0.7
+"""A plant bites where its slice is right at most this often, with as many failures as a verdict needs."""
+REPORT_SHARE = 0.5
+WEAK_BELOW, MIN_ITEMS = 0.8, 20
+
+OnStage = Callable[[str], None]
+"""Told what is done next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """What a planting left behind: the truth beside the case."""
+
+    family: str
+    faults: tuple[Mapping[str, object], ...]
+    seed: int
+    conditions: Conditions
+    n: int
+    """Items of the slice."""
+    correct: int
+    healthy_correct: int
+    """Of the healthy model on the same items under the healthy evaluation."""
+    bites: bool
+    wall_s: float
+    sha: str
+
+    @property
+    def accuracy(self) -> float:
+        """Of the slice."""
+        return self.correct / self.n
+
+    @property
+    def accuracy_interval(self) -> Interval:
+        """Its exact 95 % interval."""
+        return clopper_pearson(self.correct, self.n)
+
+    @property
+    def healthy_accuracy(self) -> float:
+        """Before the faults."""
+        return self.healthy_correct / self.n
+
+
+def plant(
+    family: Family,
+    spec: Spec,
+    *,
+    out_dir: Path,
+    cache: Path,
+    on_stage: OnStage = lambda stage: None,
+) -> Planted:
+    """Plant the spec's faults and write the case folder; one that holds the same world is kept.
+
+    cache keeps healthy checkpoints: a fault of the evaluation trains nothing. Raises InvalidRecipe where a fault does
+    not suit the family.
+    """
+    planned = plan_faults(family, spec)
+    kept = read_planted(out_dir)
+    if kept is not None and kept.sha == planned.plan.sha:
+        return kept
+    started = time.monotonic()
+    shutil.rmtree(out_dir, ignore_errors=True)
+    workshop = Workshop(cache, on_stage=on_stage)
+    healthy = workshop.healthy_scores(planned.healthy)
+    with TemporaryDirectory(prefix="mendloop-fault-") as scratch:
+        made = workshop.checkpoint(planned.plan, scratch=Path(scratch), keeps=planned.healthy)
+        on_stage("evaluating")
+        outcomes = evaluate(planned.plan, made.directory)
+        conditions = _where(planned.plan, outcomes)
+        _write(planned.plan, spec, outcomes, conditions, out_dir=out_dir, made=made)
+    planted = _judged(planned, outcomes, conditions, healthy=healthy, wall_s=time.monotonic() - started)
+    (out_dir / PLANTED_FILE).write_text(json.dumps(asdict(planted), indent=1) + "\n")
+    return planted
+
+
+def read_planted(folder: Path) -> Planted | None:
+    """What was planted in a folder; None where no planting was finished there."""
+    path = folder / PLANTED_FILE
+    if not path.is_file():
+        return None
+    document = json.loads(path.read_text())
+    conditions = tuple((axis, value) for axis, value in document["conditions"])
+    return Planted(**{**document, "faults": tuple(document["faults"]), "conditions": conditions})
+
+
+def _where(plan: Plan, outcomes: Sequence[Outcome]) -> Conditions:
+    """The slice of the faults, or where a fault of the whole suite shows: everywhere, or in the weakest slice."""
+    if plan.conditions is not None:
+        return plan.conditions
+    if sum(row.is_correct for row in outcomes) <= MOST_RIGHT * len(outcomes):
+        return ()
+    return weak_slices(outcomes, weak_below=WEAK_BELOW, min_items=MIN_ITEMS)[0]
+
+
+def _judged(
+    planned: Planned,
+    outcomes: Sequence[Outcome],
+    conditions: Conditions,
+    *,
+    healthy: Mapping[str, float],
+    wall_s: float,
+) -> Planted:
+    inside = [row for row in outcomes if matches(row.axes, conditions)]
+    n, correct = len(inside), sum(row.is_correct for row in inside)
+    return Planted(
+        family=planned.plan.family.traits.name,
+        faults=planned.faults,
+        seed=planned.plan.seed,
+        conditions=conditions,
+        n=n,
+        correct=correct,
+        healthy_correct=sum(healthy[row.item_id] >= 1 for row in inside),
+        bites=n - correct >= MIN_FAILURES and correct <= MOST_RIGHT * n,
+        wall_s=round(wall_s, 2),
+        sha=planned.plan.sha,
+    )
+
+
+def _write(
+    plan: Plan, spec: Spec, outcomes: Sequence[Outcome], conditions: Conditions, *, out_dir: Path, made: Made
+) -> None:
+    """The case as somebody would hold it: half of the cases have no training report."""
+    traits = plan.family.traits
+    has_report = random.Random(stable_hash("report", spec.name)).random() < REPORT_SHARE
+    write_case(
+        out_dir,
+        task_name=traits.task_name,
+        task_options=plan.task_options,
+        template=traits.template,
+        suite={"axes": list(traits.axes), "max_new_tokens": plan.max_new_tokens},
+        conditions=conditions,
+        outcomes=outcomes,
+        items=plan.items,
+        corpus=plan.corpus,
+        model=made.directory,
+        start=made.start,
+        training_report=made.report if has_report else None,
+    )

@@ -1,0 +1,1 @@
+"""One function a fault: a plan and a dose in, the plan with the fault out."""
