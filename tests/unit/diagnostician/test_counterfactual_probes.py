@@ -60,6 +60,17 @@ def test_a_model_that_breaks_on_any_rewording_shows_in_the_control() -> None:
     assert values(Paraphrase(), case, "rescued_share", "passing_broken_share") == [0, 1]
 
 
+def test_a_wrapper_that_a_rewording_drops_is_no_wording() -> None:
+    class _Unwrapping(ToyTask):
+        def rewordings(self, prompt: str) -> Sequence[str]:
+            return [prompt.removeprefix("please ")]
+
+    items = [replace(row, prompt=f"please {row.prompt}") for row in all_items()]
+    case = case_of(ToyModel(answers=_takes_only), task=_Unwrapping(), items=items)
+    assert values(Reformat(), case, "rescued_share") == [1]
+    assert values(Paraphrase(), case, "rescued_share") == [0]
+
+
 def test_missing_data_is_no_wording() -> None:
     case = case_of(ToyModel(answers=wrong_on("green")), task=_Reworded())
     assert values(Paraphrase(), case, "rescued_share", "passing_broken_share") == [0, 0]

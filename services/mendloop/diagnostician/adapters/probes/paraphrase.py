@@ -1,4 +1,7 @@
-"""Does a more usual wording make failed prompts right? Needs a family that can reword; passing items are a control."""
+"""Does a more usual wording make failed prompts right? Needs a family that can reword; passing items are a control.
+
+A rewording also drops what wraps a prompt: items that writing them as the corpus does makes right count there alone.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from mendloop.diagnostician.adapters.probes.counterfactual import (
     right_ids,
     shares,
 )
+from mendloop.diagnostician.adapters.probes.reformat import tried_repairs
 from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.probing import CostClass
@@ -43,9 +47,11 @@ class Paraphrase:
             return cannot(case, NAME, (RESCUED, BROKEN), "No failed prompt has another wording.")
         rows = [row for row in both(case) if row.item.item_id in reworded]
         rescued = rescued_ids(case, case.model, rows, [case.template(reworded[row.item.item_id]) for row in rows])
+        by_form = {name for _, names in tried_repairs(case, case.model) for name in names} if case.corpus else set()
+        rescued -= by_form
         prompts = {row.item.item_id: row.item.prompt for row in rows}
         changed = ", ".join(_changes(prompts, {name: reworded[name] for name in rescued or reworded}))
-        words = f"become right in their most usual other wording ({changed})."
+        words = f"become right in their most usual other wording ({changed}) and not by their form."
         return (*shares(case, NAME, RESCUED, rescued, words), *_control(case, case.task))
 
 

@@ -54,18 +54,23 @@ class Reformat:
         if case.model is None or not case.corpus:
             why = NO_MODEL if case.model is None else "There is no training corpus whose format could be taken."
             return cannot(case, NAME, (RESCUED, BROKEN), why)
-        rows = both(case)
-        tried = [(repair, _rescued(case, case.model, rows, repair)) for repair in _repairs(case, rows)]
+        tried = tried_repairs(case, case.model)
         if not tried:
             words = "become right: nothing in their prompts is written otherwise than in the corpus."
-            return (*shares(case, NAME, RESCUED, (), words),)
+            return tuple(shares(case, NAME, RESCUED, (), words))
         best, rescued = max(tried, key=lambda pair: len(pair[1]))
-        words = f"become right {_words(best, rows)}."
+        words = f"become right {_words(best, both(case))}."
         broken = _broken(case, case.model, best)
         return (
             *shares(case, NAME, RESCUED, rescued, words),
             *shares(case, NAME, BROKEN, broken, "break when they are rewritten the same way.", group=passing),
         )
+
+
+def tried_repairs(case: Case, model: LanguageModel) -> list[tuple[Repair, set[str]]]:
+    """Each repair that changes a failed prompt, with the ids of the items that it rescues."""
+    rows = both(case)
+    return [(repair, _rescued(case, model, rows, repair)) for repair in _repairs(case, rows)]
 
 
 def _repairs(case: Case, rows: Sequence[Observation]) -> list[Repair]:
