@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from mendloop.diagnostician.adapters.looking import Looking
 from mendloop.diagnostician.adapters.probes.earlier_checkpoint import EarlierCheckpoint
 from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps
 from mendloop.diagnostician.adapters.probes.label_noise import LabelNoise
+from mendloop.diagnostician.adapters.probes.linear_probe import LinearProbe
 from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook
 from mendloop.diagnostician.adapters.probes.paraphrase import Paraphrase
 from mendloop.diagnostician.adapters.probes.pass_at_k import PassAtK
+from mendloop.diagnostician.adapters.probes.patching import Patching
 from mendloop.diagnostician.adapters.probes.reformat import Reformat
 from mendloop.diagnostician.adapters.probes.target_agreement import TargetAgreement
 from mendloop.diagnostician.adapters.probes.template_parity import TemplateParity
@@ -28,6 +31,7 @@ from mendloop.diagnostician.domain.probing import Probe
 
 def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe, ...]:
     """Every probe. corpus_sample: training examples whose loss is measured; fit_sample: those to be reproduced."""
+    look = Looking()  # both probes that look inside share one loaded model
     return (
         LabelAudit(),
         StoredVariants(),
@@ -39,6 +43,7 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         Rescoring(),
         CorpusCoverage(),
         TokenLoss(size=corpus_sample),
+        LinearProbe(look=look),
         TrainingFit(size=fit_sample),
         LabelNoise(size=fit_sample),
         LongerBudget(),
@@ -50,4 +55,5 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         PassAtK(),
         TargetAgreement(),
         OpenBook(),
+        Patching(look=look),
     )

@@ -1,0 +1,277 @@
+"""Does the hidden state before a wrong answer hold the right one? A linear classifier with a control task.
+
+It reads the last prompt token's state, learns from items that pass and from training examples of the slice, and is
+tested on failed items: what it reads there, the model has and does not use.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mendloop.core.records import Example, Item, fingerprint
+from mendloop.core.stats import clopper_pearson
+from mendloop.core.tasks import matches
+from mendloop.diagnostician.adapters.looking import Look, Looking
+from mendloop.diagnostician.domain.answers import Answered, Place, answered, right_text
+from mendloop.diagnostician.domain.case import Case, Sample
+from mendloop.diagnostician.domain.evidence import Evidence, exact, measured, missing, share
+from mendloop.diagnostician.domain.linear import (
+    Basis,
+    Fitted,
+    Labelled,
+    bases,
+    best_of,
+    control_labels,
+    fits,
+    prompt_types,
+)
+from mendloop.diagnostician.domain.probing import CostClass
+from mendloop.diagnostician.domain.uncertainty import Estimate, difference
+from mendloop.models.encoding import Ids, encode_examples
+from mendloop.models.inspection import Inside, evenly
+
+NAME = "linear_probe"
+ACCURACY = "accuracy"
+CONTROL = "control_accuracy"
+SELECTIVITY = "selectivity"
+PASSING = "passing_accuracy"
+LAYER = "best_layer"
+PLACES: tuple[Place, ...] = ("first", "final")
+MOST_LAYERS = 6
+FEWEST_ROWS = 30
+"""Fewer rows to learn from leave six or less to choose a layer by."""
+FEWEST_FAILED = 5
+CONTROLS = 5
+"""Random label draws of the control task: one alone may by chance resemble the true labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    prompt: Ids
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows to fit, to choose layer and strength, and passing ones held out; failed ones by sample."""
+
+    place: Place
+    fitted: list[_Row]
+    chosen: list[_Row]
+    passing: list[_Row]
+    failed: dict[str, list[_Row]]
+    refuted_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The rows with the states that were read for them."""
+
+    rows: _Rows
+    layers: tuple[int, ...]
+    bases: list[Basis]
+    chosen: Labelled
+    passing: Labelled
+    failed: dict[str, Labelled]
+
+
+class LinearProbe:
+    """Hidden states of a few hundred prompts in one pass each; ridge regressions on the CPU."""
+
+    name = NAME
+    cost_class = CostClass.SCORED
+
+    def __init__(self, *, look: Look | None = None, size: int = 256) -> None:
+        self._look = look or Looking()
+        self._size = size
+
+    def run(self, case: Case) -> tuple[Evidence, ...]:
+        """Per sample accuracy on failed items, on the control task, and their difference; accuracy on passing items."""
+        if not any(sample.failed for sample in case.samples):
+            return _missing(case, "No failed item is at hand.")
+        inside = self._look(case)
+        if inside is None:
+            return _missing(case, "The checkpoint's weights are not at hand, so its inside cannot be read.")
+        rows = _gather(case, inside, size=self._size)
+        return _missing(case, rows) if isinstance(rows, str) else tuple(_measure(case, inside, rows))
+
+
+def _missing(case: Case, why: str) -> tuple[Evidence, ...]:
+    names = (ACCURACY, CONTROL, SELECTIVITY)
+    return tuple(missing(NAME, row, reading=why, sample=sample.name) for sample in case.samples for row in names)
+
+
+def _gather(case: Case, inside: Inside, *, size: int) -> _Rows | str:
+    """The rows, or why there are too few."""
+    failed = {sample.name: _answers(case, inside, sample) for sample in case.samples}
+    everyone = [row for rows in failed.values() for row in rows]
+    place = max(PLACES, key=lambda at: sum(row.is_wrong_at(at) for row in everyone))
+    wrong = {
+        name: [_Row(row.prompt, row.label(place)) for row in rows if row.is_wrong_at(place)]
+        for name, rows in failed.items()
+    }
+    count = sum(map(len, wrong.values()))
+    if count < FEWEST_FAILED:
+        return f"{count} failed outputs have a wrong first or final token; {FEWEST_FAILED} are needed."
+    examples, refuted_count = _teachers(case, size=size)
+    rows = [_Row(row.prompt, row.label(place)) for row in _encoded(case, inside, examples)]
+    if len(rows) < FEWEST_ROWS or len({row.label for row in rows}) < 2:
+        labels = len({row.label for row in rows})
+        return f"{len(rows)} passing items and examples of the slice, with {labels} answers: too few to learn from."
+    random.Random(case.seed).shuffle(rows)
+    first, second = round(0.6 * len(rows)), round(0.8 * len(rows))
+    return _Rows(place, rows[:first], rows[first:second], rows[second:], wrong, refuted_count)
+
+
+def _answers(case: Case, inside: Inside, sample: Sample) -> list[Answered]:
+    prompts = [case.template(row.item.prompt) for row in sample.failed]
+    right = encode_examples(inside.tokenizer, prompts, [right_text(case.task, row.item) for row in sample.failed])
+    said = encode_examples(inside.tokenizer, prompts, [row.outcome.output for row in sample.failed])
+    return answered(right, said)
+
+
+def _teachers(case: Case, *, size: int) -> tuple[list[Example], int]:
+    """Passing items, and half as many training examples of the slice, none of them a failed item.
+
+    Also the number of training examples left out because the task refutes their completion; it is asked only where it
+    accepts the passing items' targets, that is, where it can tell.
+    """
+    rng = random.Random(case.seed)
+    failed = {fingerprint(row.item.prompt) for sample in case.samples for row in sample.failed}
+    passed = {row.prompt: row for sample in case.samples for row in sample.outcomes if row.is_correct}
+    items = [Item(row.item_id, row.prompt, row.target, row.split, axes=row.axes) for row in passed.values()]
+    items = rng.sample(items, min(size, len(items)))
+    own = {row.prompt: row for row in case.corpus if matches(row.axes, case.conditions)}
+    fresh = [row for row in own.values() if fingerprint(row.prompt) not in failed]
+    fresh = rng.sample(fresh, min(size // 2, len(fresh)))
+    can_tell = bool(items) and all(case.task.verify(item.prompt, item.target) for item in items[:5])
+    sound = [row for row in fresh if not can_tell or case.task.verify(row.prompt, row.completion)]
+    solved = [Example(item.prompt, right_text(case.task, item), "passing") for item in items]
+    known = {fingerprint(row.prompt) for row in solved}
+    return solved + [row for row in sound if fingerprint(row.prompt) not in known], len(fresh) - len(sound)
+
+
+def _encoded(case: Case, inside: Inside, examples: Sequence[Example]) -> list[Answered]:
+    prompts = [case.template(row.prompt) for row in examples]
+    right = encode_examples(inside.tokenizer, prompts, [row.completion for row in examples])
+    return answered(right, right)
+
+
+def _measure(case: Case, inside: Inside, rows: _Rows) -> Iterator[Evidence]:
+    read = _read(inside, rows)
+    names = list(rows.failed)
+    for name, other in zip(names, reversed(names), strict=True):
+        # the failed items of the other sample help to choose: many layers tell the passing ones apart
+        fitted = best_of(fits(read.bases, _labels(rows.fitted)), [read.chosen, read.failed[other]])
+        passing = _passing(fitted, read, name)
+        yield passing
+        yield _layer(fitted, read, name, layer_count=inside.layer_count)
+        yield from _sample(case, read, name, other, fitted, passing=passing.estimate)
+
+
+def _read(inside: Inside, rows: _Rows) -> _Read:
+    layers = evenly(inside.layer_count, most=MOST_LAYERS, first=1)
+    groups = [rows.fitted, rows.chosen, rows.passing, *rows.failed.values()]
+    states = inside.states([row.prompt for group in groups for row in group], layers=layers)[:, :, 0]
+    fitted, *parts = np.split(states, np.cumsum([len(group) for group in groups])[:-1])
+    chosen, passing, *failed = [(part, _labels(group)) for part, group in zip(parts, groups[1:], strict=True)]
+    return _Read(rows, layers, bases(fitted), chosen, passing, dict(zip(rows.failed, failed, strict=True)))
+
+
+def _labels(rows: Sequence[_Row]) -> list[int]:
+    return [row.label for row in rows]
+
+
+def _passing(fitted: Fitted, read: _Read, name: str) -> Evidence:
+    hits, n = fitted.hits(read.passing), len(read.rows.passing)
+    refuted_count = read.rows.refuted_count
+    refuted = f"; {refuted_count} training examples with a refuted label are left out" * bool(refuted_count)
+    reading = (
+        f"Learnt from {len(read.rows.fitted)} passing items and examples of the slice, a linear classifier of the last "
+        f"prompt token's state names the {read.rows.place} answer token of {hits} of {n} held-out ones{refuted}."
+    )
+    return share(NAME, PASSING, hits, n, reading=reading, sample=name)
+
+
+def _layer(fitted: Fitted, read: _Read, name: str, *, layer_count: int) -> Evidence:
+    layer = read.layers[fitted.layer]
+    reading = (
+        f"Of layers {', '.join(map(str, read.layers))} of {layer_count} the state after layer {layer} tells most, on "
+        "passing items that neither fit nor test it and on the other sample's failed ones."
+    )
+    return replace(exact(NAME, LAYER, layer, len(read.rows.chosen), reading=reading), sample=name)
+
+
+def _sample(case: Case, read: _Read, name: str, other: str, fitted: Fitted, *, passing: Estimate) -> Iterator[Evidence]:
+    rows = read.rows.failed[name]
+    n = len(rows)
+    if not n:
+        why = f"No failed output is wrong in its {read.rows.place} token."
+        yield from (missing(NAME, row, reading=why, sample=name) for row in (ACCURACY, CONTROL, SELECTIVITY))
+        return
+    hits = fitted.hits(read.failed[name])
+    unknown = sum(row.label not in fitted.labels for row in rows)
+    unseen = f"; {unknown} have an answer that no row to learn from has" * bool(unknown)
+    reading = (
+        f"Of {n} failed items with a wrong {read.rows.place} answer token it names the right one of {hits}{unseen}."
+    )
+    accuracy = share(NAME, ACCURACY, hits, n, reading=reading, sample=name)
+    yield accuracy
+    control_hits, kind = _control_hits(case, read, name, other, layer=fitted.layer)
+    control = _estimate(control_hits, n)
+    reading = f"With a random answer for each {kind} it gets {control.value:.0%} of them (mean of {CONTROLS} draws)."
+    yield measured(NAME, CONTROL, control, n, reading=reading, sample=name)
+    selectivity = difference(accuracy.estimate, control)
+    reading = _judged(accuracy.estimate, selectivity, passing, base=_base(rows, read.rows))
+    yield measured(NAME, SELECTIVITY, selectivity, n, reading=reading, sample=name)
+
+
+def _control_hits(case: Case, read: _Read, name: str, other: str, *, layer: int) -> tuple[float, str]:
+    """Mean hits on the failed items where each type of prompt has a random answer, and what a type is.
+
+    A prompt's type is its token at the place that tells most about the true answer: the strictest lookup to beat.
+    Strength is chosen as for the true answers, on the same layer.
+    """
+    rows = read.rows
+    known = [*rows.fitted, *rows.chosen]
+    failed = [*rows.failed[other], *rows.failed[name]]
+    types, failed_types, place = prompt_types(
+        [row.prompt for row in known], _labels(known), others=[row.prompt for row in failed]
+    )
+    count, cut = len(rows.fitted), len(rows.failed[other])
+    total = 0
+    for at in range(CONTROLS):
+        drawn = control_labels([*types, *failed_types], _labels(known), seed=case.seed + at)
+        random_of = [[drawn[kind] for kind in part] for part in (types[:count], types[count:])]
+        failed_of = [[drawn[kind] for kind in part] for part in (failed_types[:cut], failed_types[cut:])]
+        groups = [(read.chosen[0], random_of[1]), (read.failed[other][0], failed_of[0])]
+        fitted = best_of(fits([read.bases[layer]], random_of[0]), groups)
+        total += fitted.hits((read.failed[name][0], failed_of[1]))
+    return total / CONTROLS, "prompt" if place is None else f"token {place} of the prompt"
+
+
+def _estimate(hits: float, n: int) -> Estimate:
+    """A mean of shares with the exact interval of the nearest count."""
+    low, high = clopper_pearson(round(hits), n)
+    return Estimate(hits / n, min(low, hits / n), max(high, hits / n))
+
+
+def _base(failed: Sequence[_Row], rows: _Rows) -> float:
+    """What naming the commonest answer always would get."""
+    labels = _labels(rows.fitted)
+    common = max(sorted(set(labels)), key=labels.count)
+    return sum(row.label == common for row in failed) / len(failed)
+
+
+def _judged(accuracy: Estimate, selectivity: Estimate, passing: Estimate, *, base: float) -> str:
+    """What the intervals allow to say; the commonest answer must be beaten too."""
+    measures = f"{selectivity.value:+.2f} over the control task ({selectivity.low:+.2f} to {selectivity.high:+.2f})"
+    if selectivity.low > 0 and accuracy.low > base:
+        return f"The right answer stands in the state and is not used: {measures}."
+    if accuracy.high < passing.low and selectivity.low <= 0:
+        return f"The right answer is absent from what a linear classifier reads: {measures}."
+    return f"Whether the state holds the right answer cannot be told: {measures}; the commonest answer gets {base:.0%}."
