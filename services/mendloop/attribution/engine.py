@@ -75,8 +75,8 @@ class Attribution:
         if self._is_cosine:
             solved_QD = _unit(solved_QD)
         scores_QN = np.empty((len(failures), len(ids)), np.float32)
-        for at, rows_ND in self._index.parts(ids):
-            scores_QN[:, at] = solved_QD @ (_unit(rows_ND) if self._is_cosine else rows_ND).T
+        for at, unit_ND, norms_N in self._index.parts(ids):
+            scores_QN[:, at] = (solved_QD @ unit_ND.T) * (1 if self._is_cosine else norms_N)
         return scores_QN
 
     def rank(self, failures: Sequence[Failure], *, top: int = 10, candidate_count: int | None = None) -> Ranking:

@@ -30,7 +30,7 @@ from mendloop.core.errors import Permanent
 from mendloop.models.checkpoint import check_directory, directory_sha
 from mendloop.models.encoding import Encoded, Tokenizer, encode_examples, eos_id
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 2048
 IGNORED = -100
 
 
@@ -48,17 +48,19 @@ class Projection:
 
 
 def open_source(directory: Path, *, settings: IndexSettings) -> ProjectedGradients:
-    """Gradients under the checkpoint of a directory; with uses_adam its optimizer.pt is read too.
+    """Gradients under the checkpoint of a directory, on the GPU where there is one; with uses_adam its optimizer.pt is
+    read too.
 
     Raises Permanent where either does not load.
     """
     check_directory(directory)
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise Permanent(f"the checkpoint in {directory} does not load: {type(error).__name__}: {error}") from error
     moments = stored_moments(directory, model) if settings.uses_adam else None
+    model = model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return ProjectedGradients(
         model, tokenizer, settings=settings, checkpoint=directory_sha(directory), second_moments=moments
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mendloop.diagnostician.adapters.looking import Looking
+from mendloop.diagnostician.adapters.probes.attribution import AttributionProbe
 from mendloop.diagnostician.adapters.probes.earlier_checkpoint import EarlierCheckpoint
 from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps
 from mendloop.diagnostician.adapters.probes.label_noise import LabelNoise
@@ -24,6 +25,7 @@ from mendloop.diagnostician.domain.probes.leakage import Leakage
 from mendloop.diagnostician.domain.probes.loss_curve import LossCurve
 from mendloop.diagnostician.domain.probes.rescoring import Rescoring
 from mendloop.diagnostician.domain.probes.step_check import StepCheck
+from mendloop.diagnostician.domain.probes.step_coverage import StepCoverage
 from mendloop.diagnostician.domain.probes.stored_variants import StoredVariants
 from mendloop.diagnostician.domain.probes.target_check import TargetCheck
 from mendloop.diagnostician.domain.probing import Probe
@@ -36,6 +38,7 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         LabelAudit(),
         StoredVariants(),
         StepCheck(),
+        StepCoverage(),
         LossCurve(),
         Leakage(),
         TargetCheck(),
@@ -56,4 +59,5 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         TargetAgreement(),
         OpenBook(),
         Patching(look=look),
+        AttributionProbe(),
     )

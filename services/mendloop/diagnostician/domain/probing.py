@@ -29,7 +29,7 @@ class CostClass(IntEnum):
     GENERATED = 2
     """Generation of a sample."""
     SEARCHED = 3
-    """Work over the whole corpus with the model, e.g. attribution. No probe of this class exists yet."""
+    """Work inside the model or over much of the corpus: patching, attribution."""
 
 
 class Probe(Protocol):
