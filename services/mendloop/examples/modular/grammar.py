@@ -132,15 +132,16 @@ def read(prompt: str) -> Question | None:
 
 
 def axes_of(question: Question) -> Axes:
-    """Axis values of a question. table is the row of each step: "times 4" is four times something."""
+    """Axis values of a question. table names what each step needs: "times 4" is four times something or its reverse."""
     steps = solve(question)
+    rows = (f"{step.operation} {number}" for step in steps for number in (step.left, step.right))
     constants = tuple(dict.fromkeys(term for term in question.terms if term in CONSTANTS))
     return {
         "operation": tuple(dict.fromkeys(question.operations)),
         "first": (question.operations[0],),
         "last": (question.operations[-1],),
         "depth": (str(len(steps)),),
-        "table": tuple(dict.fromkeys(f"{step.operation} {step.left}" for step in steps)),
+        "table": tuple(dict.fromkeys(rows)),
         "constant": constants or (NONE,),
         "operand": ("name" if any(term not in NUMBERS for term in question.terms) else "number",),
         "wording": (question.wording,),
