@@ -150,3 +150,19 @@ def test_a_row_that_could_not_be_made_hides_no_row_that_was() -> None:
     made = _share("first_steps", "rescued_share", 23)
     tried = missing("first_steps", "rescued_share", reading="No model.", sample="a")
     assert _value(Cause.REASONING_GAP, made, tried) == _value(Cause.REASONING_GAP, tried, made) > 0.9
+
+
+def test_examples_without_steps_show_a_gap_of_reasoning_even_where_they_were_not_learnt() -> None:
+    given = _share("first_steps", "rescued_share", 24)
+    bare = [_share("step_coverage", "stepless_share", 95, 100), _share("step_coverage", "rest_stepless_share", 0, 100)]
+    assert _value(Cause.REASONING_GAP, given, UNLEARNT[0], *bare) > 0.9
+
+
+def test_a_beginning_that_was_never_asked_for_shows_a_wrong_mask_without_a_report() -> None:
+    halves = [
+        measured("token_loss", f"{half}_answer_nats", Estimate(nats, nats * 0.9, nats * 1.1), 64, reading=".")
+        for half, nats in (("first", 5.0), ("last", 0.4))
+    ]
+    assert _value(Cause.LABEL_MASK_WRONG, *UNLEARNT, *halves) > 0.8
+    assert _value(Cause.DIVERGED_OR_UNDERTRAINED, *UNLEARNT, *halves) == 0
+    assert _value(Cause.LABEL_MASK_WRONG, *UNLEARNT) == 0

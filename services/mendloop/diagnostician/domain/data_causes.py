@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mendloop.diagnostician.domain.evaluation_causes import prompt_format, truncation
 from mendloop.diagnostician.domain.evidence import Table
 from mendloop.diagnostician.domain.explained import (
+    NOTICED,
     UNMEASURED,
     Explained,
     excess_over,
@@ -64,7 +66,7 @@ def rare(table: Table) -> Explained:
     if representation is None:
         return UNMEASURED
     if representation.high > SKEW_RATIO:
-        return Explained(0.0, 0.0, 1.0, representation.reading)
+        return ruled_out(representation)
     excess = _excess_if(table, above=MISSING_RATIO, below=SKEW_RATIO)
     unseen = table.get("corpus_coverage", "unseen_bigram_failed")
     if unseen is None:
@@ -114,16 +116,23 @@ def _unknown(table: Table) -> Explained:
 
 
 def reasoning_gap(table: Table) -> Explained:
-    """Failures that become right once all steps but the last are given or asked for, in a slice that the corpus covers.
+    """Failures that become right once all steps but the last are given or asked for, for no other reason to fail.
 
-    Less those that are cut off (giving steps shortens the answer) and those that the corpus gives a reason to fail.
+    Training examples that answer without the steps show it too: what was never shown step by step is not chained.
     """
     given = rescued(table, "first_steps") or share_of(table, "first_steps", "elicited_rescued_share")
     if given is None:
         return UNMEASURED
-    lacking = strongest(data_missing(table), data_skew(table), data_corrupted(table))
-    cut_off = share_of(table, "longer_budget", "rescued_share")
-    return without(without(without(given, lacking), cut_off), unlearnt(table))
+    lacking = strongest(data_missing(table), data_skew(table), data_corrupted(table), knowledge_gap(table))
+    reasons = (lacking, phrasing_mismatch(table), contamination(table), truncation(table), prompt_format(table))
+    rest = without(given, strongest(*reasons))
+    bare = excess_over(table, "step_coverage", "stepless_share", "rest_stepless_share")
+    untaught = rest._replace(
+        low=min(rest.low, bare.low), value=min(rest.value, bare.value), because=f"{bare.because} {rest.because}"
+    )
+    if bare.is_measured and bare.low >= NOTICED:
+        return untaught
+    return without(rest, unlearnt(table))
 
 
 def data_corrupted(table: Table) -> Explained:
@@ -132,6 +141,9 @@ def data_corrupted(table: Table) -> Explained:
     Where no program can tell, labels that the model disputes in the slice more than outside it bound the cause.
     """
     wrong, rest = (table.get("label_noise", f"{name}wrong_label_share") for name in ("", "rest_"))
+    held = table.get("corpus_coverage", "distinct_prompts")
+    if wrong is None and held and held.value == 0:
+        return ruled_out(held)
     if wrong is None:
         disputed = excess_over(table, "label_noise", "disagreement_share", "rest_disagreement_share")
         return disputed._replace(low=0.0, value=0.0) if disputed.is_measured else UNMEASURED

@@ -14,6 +14,10 @@ CORPUS_FITS_NATS = 0.1
 """Under 0.1 nats a token (90 %) a greedy output rarely leaves the target; above it, generation has to decide."""
 
 
+NOTICED = 0.05
+"""A rival whose lower end is below this may be chance (2 of 24 has .01, 4 of 24 .05) and takes nothing away."""
+
+
 class Explained(NamedTuple):
     """The share of failures that a cause explains, between its ends, and the measurement behind it."""
 
@@ -54,8 +58,8 @@ def undecided(explained: Explained) -> Explained:
 
 
 def without(explained: Explained, other: Explained | None) -> Explained:
-    """What is left where another cause explains its share first; unchanged where the other shows nothing."""
-    if other is None or not explained.is_measured or other.value <= 0:
+    """What is left where another cause explains its share first; unchanged where the other's may be chance."""
+    if other is None or not explained.is_measured or other.low < NOTICED:
         return explained
     rest = difference(Estimate(explained.value, *_ends(explained)), Estimate(other.value, *_ends(other)))
     high = min(explained.high, max(0.0, 1 - other.low))

@@ -28,6 +28,8 @@ LABELLED_SHARE = 0.99
 """Audits count tokens exactly; one in a hundred is left for examples that were cut."""
 TEMPLATE_GAIN_NATS = 0.1
 """Training examples that are likelier by this much a token under another template were learnt under that one."""
+HIDDEN_NATS, HIDDEN_RATIO = 2.0, 2.0
+"""First halves of answers that cost over 2 nats a token and twice the last halves: training never asked for them."""
 STILL_FALLING = 0.05
 """A loss that fell by a twentieth over its last quarter was not at its end."""
 RISEN = 1.2
@@ -74,12 +76,17 @@ def unlearnt(table: Table) -> Explained:
 
 
 def label_mask_wrong(table: Table) -> Explained:
-    """A measured label mask that hides answers or shows prompts, in a model that does not fit its own corpus."""
+    """A measured label mask that hides answers or shows prompts, in a model that does not fit its own corpus.
+
+    Without a report of the mask: a beginning of the answers that is worse than not learnt, before an end that is.
+    """
     wrong, wasted = _wrong_mask(table), unlearnt(table)
     if wrong:
         return wasted._replace(because=f"{wrong.reading} {wasted.because}")
     answer = table.get("label_audit", "answer_in_loss")
-    return ruled_out(answer) if answer else undecided(wasted)
+    if answer:
+        return ruled_out(answer)
+    return wasted if _hidden_beginning(table) else undecided(wasted)
 
 
 def template_mismatch(table: Table) -> Explained:
@@ -96,6 +103,8 @@ def template_mismatch(table: Table) -> Explained:
     if undone is None:
         return UNMEASURED
     gain = table.get("template_parity", "corpus_gain_nats")
+    if gain and gain.high <= 0:  # what is right under a dearer template is right by chance
+        return ruled_out(gain)
     if gain is None or gain.low < TEMPLATE_GAIN_NATS:
         return undone
     wasted = unlearnt(table)
@@ -145,10 +154,17 @@ def _wrong_mask(table: Table) -> Evidence | None:
     return prompt if prompt and prompt.low > 1 - LABELLED_SHARE else None
 
 
+def _hidden_beginning(table: Table) -> bool:
+    first, last = (table.get("token_loss", f"{half}_answer_nats") for half in ("first", "last"))
+    return first is not None and last is not None and first.low > max(HIDDEN_NATS, HIDDEN_RATIO * last.high)
+
+
 def _unlearnt_by_no_other_fault(table: Table) -> Explained:
     wasted = unlearnt(table)
     last = table.get("loss_curve", "last_nats")
-    if _wrong_mask(table) or (last and last.high < CORPUS_FITS_NATS):  # a training that ended well made another model
+    if (
+        _wrong_mask(table) or _hidden_beginning(table) or (last and last.high < CORPUS_FITS_NATS)
+    ):  # a training that ended well made another model
         return undecided(wasted)
     gain = table.get("template_parity", "corpus_gain_nats")
     return undecided(wasted) if gain and gain.low >= TEMPLATE_GAIN_NATS else wasted
