@@ -6,11 +6,11 @@ item's reference is the control: what rescues as often tells nothing about knowl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mendloop.core.records import Example, Item, fingerprint
 from mendloop.core.task_hooks import Documented
-from mendloop.diagnostician.adapters.probes.counterfactual import NO_MODEL, both, cannot, rescued_ids, shares
+from mendloop.diagnostician.adapters.probes.counterfactual import NO_MODEL, both, cannot, passing, rescued_ids, shares
 from mendloop.diagnostician.adapters.probes.token_loss import training_sample
 from mendloop.diagnostician.domain.case import Case, Observation
 from mendloop.diagnostician.domain.evidence import Evidence
@@ -54,7 +54,7 @@ def _worked(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
 
 
 def _referenced(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
-    """With the item's own reference, and with that of the next failed item that has another one and another target."""
+    """With the item's own reference, and with that of another item, failed or passing, and of another target."""
     if not isinstance(case.task, Documented):
         return cannot(case, NAME, (REFERENCE, MISMATCHED), "The task family has no references.")
     texts = {row.item.item_id: case.task.reference(row.item) for row in both(case)}
@@ -65,10 +65,11 @@ def _referenced(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
     example = texts[rows[0].item.item_id]
     words = f"become right with what one must know before the prompt, e.g. {example!r}."
     found = shares(case, NAME, REFERENCE, own, words)
-    others = {row.item.item_id: _other(at, rows, texts) for at, row in enumerate(rows)}
+    pool = [(row.item.target, case.task.reference(row.item)) for row in (*rows, *both(case, passing))]
+    others = {row.item.item_id: _other(at, row, pool, own=texts[row.item.item_id]) for at, row in enumerate(rows)}
     rows = [row for row in rows if others[row.item.item_id]]
     if not rows:
-        return (*found, *cannot(case, NAME, (MISMATCHED,), "No two failed items differ in reference and target."))
+        return (*found, *cannot(case, NAME, (MISMATCHED,), "No two items differ in reference and target."))
     other = rescued_ids(case, model, rows, [_with_reference(case, row, others[row.item.item_id]) for row in rows])
     return (*found, *shares(case, NAME, MISMATCHED, other, "become right with another item's reference."))
 
@@ -77,12 +78,10 @@ def _with_reference(case: Case, row: Observation, text: str) -> str:
     return case.template(f"{text} {row.item.prompt}")
 
 
-def _other(at: int, rows: Sequence[Observation], texts: Mapping[str, str]) -> str:
-    """The reference of the next item that has another one and another target; empty where there is none."""
-    own = rows[at].item
-    following = (row.item for row in (*rows[at + 1 :], *rows[:at]))
-    fitting = (item for item in following if item.target != own.target and texts[item.item_id] != texts[own.item_id])
-    return next((texts[item.item_id] for item in fitting), "")
+def _other(at: int, row: Observation, pool: Sequence[tuple[str, str]], *, own: str) -> str:
+    """The next reference of the pool that differs, of an item with another target; empty where there is none."""
+    following = (*pool[at + 1 :], *pool[:at])
+    return next((text for target, text in following if text and text != own and target != row.item.target), "")
 
 
 def worked_prompt(case: Case, item: Item, book: list[Example]) -> str:
