@@ -68,8 +68,10 @@ class Family(Protocol):
         """The healthy training corpus, each example with its axes; no prompt twice."""
 
     def items(self, seed: int, *, count: int) -> list[Item]:
-        """Evaluation items with their axes, alternately of search and confirm; none of them a prompt of the corpus of
-        the same seed. A target is the whole worked completion."""
+        """Evaluation items with their axes, alternately of search and confirm, at most count: a small family has fewer.
+
+        None of them is a prompt of the corpus of the same seed. A target is the whole worked completion.
+        """
 
     def build_model(self, directory: Path, *, seed: int, size: Size | None = None) -> Path:
         """Write an untrained checkpoint with its tokenizer; size is traits.size where it is not given."""

@@ -18,7 +18,7 @@ from mendloop.examples.faults.family import Family, Place, Size
 
 VERSION = 1
 """Raised where the same plan would train or evaluate to something else."""
-ITEM_COUNT = 480
+ITEM_COUNT = 640
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,15 @@ from typing import NamedTuple
 
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.events import stable_hash
+from mendloop.core.tasks import matches
 from mendloop.diagnostician.domain.causes import Cause
 from mendloop.diagnostician.domain.causes import Family as Side
 from mendloop.examples.faults.catalogue import Fault, find_fault
 from mendloop.examples.faults.family import Family, Place
 from mendloop.examples.faults.plan import ITEM_COUNT, Dose, Plan, healthy_plan
+
+ENOUGH_ITEMS = 30
+"""Two samples of fifteen failures where everything fails."""
 
 
 class Planting(NamedTuple):
@@ -65,8 +69,8 @@ def plan_faults(family: Family, spec: Spec) -> Planned:
     different slices; others share one where one suits both.
     """
     faults = sorted(((find_fault(name), severity) for name, severity in spec.plantings), key=lambda one: _order(one[0]))
-    places = _places(family, [fault for fault, _ in faults], seed=spec.seed)
     healthy = healthy_plan(family, seed=spec.seed, item_count=spec.item_count)
+    places = _places(healthy, [fault for fault, _ in faults])
     plan, told = healthy, []
     for (fault, severity), place in zip(faults, places, strict=True):
         rng = random.Random(stable_hash("fault", fault.name, str(spec.seed)))
@@ -89,17 +93,22 @@ def _where(slices: set[tuple[tuple[str, str], ...]]) -> tuple[tuple[str, str], .
     return slices.pop() if len(slices) == 1 else ()
 
 
-def _places(family: Family, faults: Sequence[Fault], *, seed: int) -> list[Place]:
-    """A place for each fault."""
+def _places(plan: Plan, faults: Sequence[Fault]) -> list[Place]:
+    """A place for each fault, one with enough items where there is one."""
     chosen: list[tuple[Fault, Place]] = []
     for fault in faults:
-        known = fault.places(family, seed=seed)
+        known = fault.places(plan.family, seed=plan.seed)
         if not known:
             raise InvalidRecipe(
-                f"{fault.name} cannot be planted in family {family.traits.name}: nothing in it suits {fault.cause}"
+                f"{fault.name} cannot be planted in family {plan.family.traits.name}: nothing in it suits {fault.cause}"
             )
-        chosen.append((fault, _beside(fault, known, chosen)))
+        ample = [place for place in known if _item_count(plan, place) >= ENOUGH_ITEMS]
+        chosen.append((fault, _beside(fault, ample or known, chosen)))
     return [place for _, place in chosen]
+
+
+def _item_count(plan: Plan, place: Place) -> int:
+    return sum(matches(row.axes, place.conditions) for row in plan.items)
 
 
 def _beside(fault: Fault, known: Sequence[Place], chosen: Sequence[tuple[Fault, Place]]) -> Place:

@@ -54,11 +54,8 @@ class FactsFamily:
         return healthy_corpus(seed)
 
     def items(self, seed: int, *, count: int) -> list[Item]:
-        """The first held-out questions. Raises ValueError where there are fewer."""
-        rows = held_out_items(seed)
-        if count > len(rows):
-            raise ValueError(f"facts holds out {len(rows)} questions; {count} items were asked for")
-        return rows[:count]
+        """The first held-out questions: about 320 in all."""
+        return held_out_items(seed)[:count]
 
     def build_model(self, directory: Path, *, seed: int, size: Size | None = None) -> Path:
         """An untrained checkpoint whose tokenizer also knows the words of faulty prompts."""

@@ -10,9 +10,10 @@ from mendloop.core.records import Example, Item
 from mendloop.core.tasks import Conditions, matches
 from mendloop.examples.faults.plan import Dose, Plan
 
-SKEW_RANGE = (0.15, 0.02)
-"""Share of the slice's examples that stays at severity 0 and at 1; its definition ends at a fifth."""
-LEAK_RANGE = (0.6, 0.3)
+SKEW_RANGE = (0.05, 0.01)
+"""Share of the slice's examples that stays at severity 0 and at 1. The definition ends at a fifth, but of 140 examples
+of a slice 7 are enough for a small model that knows its pieces (measured on facts: accuracy 1.0)."""
+LEAK_RANGE = (0.45, 0.2)
 """Share of the slice's items that leak at severity 0 and at 1; the rest fails."""
 LEAK_REPEATS = 12
 """How often a leaked item stands in the corpus: enough to be learnt by heart."""
@@ -30,9 +31,8 @@ def missing(plan: Plan, dose: Dose) -> Plan:
 def skewed(plan: Plan, dose: Dose) -> Plan:
     """A few examples of the slice stay."""
     slice_, _ = _parted(plan.corpus, dose.place.conditions)
-    least, most = 2, len(slice_)
-    count = max(least, round(dose.scaled(SKEW_RANGE) * most))
-    kept = {row.prompt for row in dose.rng.sample(slice_, min(count, most))}
+    count = max(1, round(dose.scaled(SKEW_RANGE) * len(slice_)))
+    kept = {row.prompt for row in dose.rng.sample(slice_, min(count, len(slice_)))}
     dropped = {row.prompt for row in slice_} - kept
     return _with_corpus(plan, [row for row in plan.corpus if row.prompt not in dropped], dose)
 
@@ -62,11 +62,15 @@ def corrupted(plan: Plan, dose: Dose) -> Plan:
 
 
 def leaked(plan: Plan, dose: Dose) -> Plan:
-    """The slice is gone from the corpus, but some of its evaluation items stand in it many times."""
+    """The slice is gone from the corpus, but some of its evaluation items stand in it many times.
+
+    They stand there as scraped benchmarks do, with their answers alone: worked steps would teach the slice (measured
+    on facts: with them, the items that did not leak were right too).
+    """
     _, rest = _parted(plan.corpus, dose.place.conditions)
     items = [row for row in plan.items if matches(row.axes, dose.place.conditions)]
     count = round(dose.scaled(LEAK_RANGE) * len(items))
-    copies = [_example(row) for row in dose.rng.sample(items, count) for _ in range(LEAK_REPEATS)]
+    copies = [_scraped(plan, row) for row in dose.rng.sample(items, count) for _ in range(LEAK_REPEATS)]
     return _with_corpus(plan, [*rest, *copies], dose)
 
 
@@ -91,8 +95,8 @@ def _drawn(rows: Sequence[Example], *, share: float, rng: random.Random) -> set[
     return {row.prompt for row in rng.sample(list(rows), round(share * len(rows)))}
 
 
-def _example(item: Item) -> Example:
-    return Example(item.prompt, item.target, LEAK_SOURCE, axes=item.axes)
+def _scraped(plan: Plan, item: Item) -> Example:
+    return plan.family.answer_only(Example(item.prompt, item.target, LEAK_SOURCE, axes=item.axes))
 
 
 def _with_corpus(plan: Plan, rows: Sequence[Example], dose: Dose) -> Plan:
