@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.cli.process import steps_summary
 from mendloop.core.recipe import Recipe, load_recipe
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.wire import slice_name
@@ -143,6 +144,9 @@ def _show(measured: Measured, plan: Recipe, *, console: Console) -> None:
         ("extraction", Counter(row.extraction for row in measured.outcomes)),
     ):
         console.print(f"{name}: " + ", ".join(f"{key} {count}" for key, count in values.most_common()), highlight=False)
+    if any(row.first_wrong_step is not None for row in measured.outcomes):
+        for line in steps_summary(measured.outcomes):
+            console.print(line, highlight=False)
     cost = measured.cost
     console.print(
         f"{len(measured.outcomes) / max(cost.wall_s, 1e-9):.1f} items/s, {cost.token_count} tokens,"

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split, fingerprint
 from mendloop.core.tasks import Conditions, Options
+from mendloop.steps.checkers import checkers_of, with_steps
 from mendloop.suites.jsonl import read_examples
 from mendloop.suites.lm_eval_requests import LikelihoodAsker, Pair, output_of, responses_of
 from mendloop.suites.lm_eval_tasks import LmEvalOptions, load_task, named_filter, stop_strings
@@ -68,6 +69,9 @@ class LmEvalTask:
         self._task = load_task(self._options)
         self._kind = str(self._task.OUTPUT_TYPE)
         self._metric = self._checked_metric()
+        self._checkers = checkers_of(self._options.steps)
+        if self._checkers and self._kind != "generate_until":
+            raise InvalidRecipe(f"suite.options.steps: a task of type {self._kind} has no steps; take steps out")
         self._filter = named_filter(self._task, self._options.filter)
         self.stop_strings = stop_strings(self._task)
         self.asker = None if self._kind == "generate_until" else LikelihoodAsker(self._pairs, self._gold_index)
@@ -110,7 +114,8 @@ class LmEvalTask:
         if self.asker is None:
             results, filtered = self._processed(item, [output])
             extraction = "none" if filtered[0] in (NO_MATCH, [NO_MATCH]) else f"filter:{self._filter.name}"
-            return Score(float(results[self._metric]), extraction)
+            score = Score(float(results[self._metric]), extraction)
+            return with_steps(score, prompt=item.prompt, output=output, checkers=self._checkers)
         responses = responses_of(output, is_rolling=self._kind == "loglikelihood_rolling")
         if responses is None:
             return Score(0.0, "none")
