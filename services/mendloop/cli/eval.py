@@ -147,6 +147,8 @@ def _show(measured: Measured, plan: Recipe, *, console: Console) -> None:
     if any(row.first_wrong_step is not None for row in measured.outcomes):
         for line in steps_summary(measured.outcomes):
             console.print(line, highlight=False)
+    for read in measured.axes_read:
+        console.print(read.words, highlight=False, soft_wrap=True)
     cost = measured.cost
     console.print(
         f"{len(measured.outcomes) / max(cost.wall_s, 1e-9):.1f} items/s, {cost.token_count} tokens,"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
@@ -31,6 +31,7 @@ from mendloop.evaluator.domain.weakness import SliceRules
 from mendloop.evaluator.measurement import Measurement
 from mendloop.evaluator.ports import MeteredModel
 from mendloop.models.checkpoint import directory_sha
+from mendloop.submission.reading import AxisRead, axes_read, with_read_axes
 from mendloop.submission.submit import check_axes, check_template, draw_items
 
 _EMPTY = Artifact("", "0" * 64, 0, "application/octet-stream")
@@ -48,6 +49,8 @@ class Measured:
     pass_at_1: PassAtOne
     search: SliceSearch
     cost: Cost
+    axes_read: tuple[AxisRead, ...] = ()
+    """How far axes that a language model read can be believed."""
 
     def facts(self) -> dict[str, object]:
         """The result as JSON values."""
@@ -68,6 +71,7 @@ class Measured:
             "stop_reasons": dict(Counter(row.stop_reason for row in self.outcomes)),
             "extraction": dict(Counter(row.extraction for row in self.outcomes)),
             "cost": self.cost._asdict(),
+            "axes_reader": [asdict(row) for row in self.axes_read],
         }
 
 
@@ -99,7 +103,8 @@ def measure(
     """
     check_template(recipe.template)
     task = find_task(recipe.task, recipe.suite.options)
-    items = [item for item in draw_items(task, recipe) if item.split != "sealed"]
+    drawn = [item for item in draw_items(task, recipe) if item.split != "sealed"]
+    items = with_read_axes(drawn, recipe, store=store)
     check_axes(items, axes=recipe.suite.axes)
     spec = RunSpec(
         recipe=recipe,
@@ -137,7 +142,8 @@ def measure(
         for index in range(recipe.suite.shards)
     ]
     rows = sorted((row for part in parts for row in kept.rows(part)), key=lambda row: (row.item_id, row.repeat_index))
-    return _result(name, rows, rules=SliceRules.of(recipe.suite), cost=total_cost(part.cost for part in parts))
+    result = _result(name, rows, rules=SliceRules.of(recipe.suite), cost=total_cost(part.cost for part in parts))
+    return replace(result, axes_read=tuple(axes_read(recipe, drawn, store=store)))
 
 
 def write_results(measured: Measured, *, out: Path, store: ArtifactStore) -> Path:
