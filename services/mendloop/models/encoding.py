@@ -121,6 +121,22 @@ def encode_examples(
     return encoded
 
 
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoded]:
+    """The ids of whole texts, each after BOS (EOS where the tokenizer has no BOS) and with the EOS behind.
+
+    Special tokens that the tokenizer adds by itself are part of the text: a BOS is then predicted from the BOS before
+    it, as lm_eval's perplexities count it. A text that begins with the BOS in writing gets no further one.
+    Raises Permanent where the tokenizer has no EOS.
+    """
+    first, eos = _first_id(tokenizer), eos_id(tokenizer)
+    mark = str(tokenizer.decode([first]))
+    own = [bool(mark) and text.startswith(mark) for text in texts]
+    ids = [
+        tuple(tokenizer(text, add_special_tokens=not is_own).input_ids) for text, is_own in zip(texts, own, strict=True)
+    ]
+    return [Encoded((first, *said, eos), 1, is_cut=False) for said in ids]
+
+
 def encode_example(
     tokenizer: Tokenizer, prompt_text: str, completion_text: str, *, max_tokens: int | None = None
 ) -> Encoded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mendloop.core.records import StopReason
 
@@ -60,6 +60,20 @@ class LanguageModel(Protocol):
 
         An empty prompt is BOS, or EOS where the tokenizer has no BOS; only after it may a completion exceed the
         context.
+        """
+
+
+@runtime_checkable
+class LikelihoodModel(LanguageModel, Protocol):
+    """A checkpoint that also scores texts of which nothing says that they end."""
+
+    def continuation_logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """logprobs without the EOS, which is given as 0; is_greedy is told."""
+
+    def text_logprobs(self, texts: Sequence[str]) -> list[TokenLogprobs]:
+        """continuation_logprobs of whole texts after BOS, or EOS where the tokenizer has no BOS.
+
+        A BOS that the tokenizer adds by itself is one of the text's tokens.
         """
 
 

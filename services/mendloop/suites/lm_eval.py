@@ -74,7 +74,9 @@ class LmEvalTask:
             raise InvalidRecipe(f"suite.options.steps: a task of type {self._kind} has no steps; take steps out")
         self._filter = named_filter(self._task, self._options.filter)
         self.stop_strings = stop_strings(self._task)
-        self.asker = None if self._kind == "generate_until" else LikelihoodAsker(self._pairs, self._gold_index)
+        is_rolling = self._kind == "loglikelihood_rolling"
+        asker = LikelihoodAsker(self._pairs, self._gold_index, is_rolling=is_rolling)
+        self.asker = None if self._kind == "generate_until" else asker
 
     def corpus(self, options: Options) -> list[Example]:
         """Examples of a JSONL file: options path, prompt, completion (names of the fields)."""
