@@ -18,6 +18,7 @@ from mendloop.cli.process import steps_summary
 from mendloop.core.recipe import Recipe, load_recipe
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.wire import slice_name
+from mendloop.judging.belief import words as judged_words
 from mendloop.submission.submit import model_directory
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def _show(measured: Measured, plan: Recipe, *, console: Console) -> None:
     if any(row.first_wrong_step is not None for row in measured.outcomes):
         for line in steps_summary(measured.outcomes):
             console.print(line, highlight=False)
+    for detector in measured.judged:
+        console.print(judged_words(detector), highlight=False, soft_wrap=True)
     for read in measured.axes_read:
         console.print(read.words, highlight=False, soft_wrap=True)
     cost = measured.cost

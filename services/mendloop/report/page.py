@@ -13,15 +13,18 @@ from mendloop.report.plots import (
     Difference,
     Estimate,
     Span,
+    Trend,
     evidence_shares,
     gate_forest,
     loss_curves,
     slice_accuracy,
+    slice_trends,
     timeline,
 )
 from mendloop.report.summary import Document
 
 MAX_SLICES = 24
+MAX_TRENDS = 12
 PROTECTED_GATE = "protected_non_inferior"
 
 
@@ -40,6 +43,7 @@ def _run(summary: Document) -> Document:
         "figures": _figures(summary),
         "verdicts": [{**verdict, "plot": _evidence_plot(verdict)} for verdict in summary["verdicts"]],
         "slice_plot": _slice_plot(summary),
+        "trend_plot": _trend_plot(summary),
         "gate_plot": gate_forest([_difference(gate) for gate in gates], margin=_margin(summary)) if gates else "",
         "timeline": _timeline(summary),
         "loss_plot": _loss_plot(summary),
@@ -70,6 +74,14 @@ def _slice_plot(summary: Document) -> str:
         [Comparison(r["slice"], _accuracy(r["before"]), _accuracy(r["after"]), r["is_target"]) for r in shown],
         threshold=summary["weak_below"],
     )
+
+
+def _trend_plot(summary: Document) -> str:
+    rows = [
+        Trend(row["slice"], tuple((point["round"], _accuracy(point)) for point in row["points"]))
+        for row in summary["trends"][:MAX_TRENDS]
+    ]
+    return slice_trends(rows, threshold=summary["weak_below"]) if rows else ""
 
 
 def _accuracy(part: Document | None) -> Any:

@@ -5,6 +5,7 @@ Knows run views and the training reports they point to; knows no page and no plo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.training import TrainingReport
+from mendloop.report.trends import trends_of
 from mendloop.runs.model import RoundView, RunView
 from mendloop.runs.parts import Decision, Diagnosis, Plan
 from mendloop.runs.stages import seconds_by_stage, stage_times
@@ -19,6 +21,8 @@ from mendloop.runs.values import Accuracy, Fix
 
 Document = dict[str, Any]
 SHORT = 12
+JUDGED = "judged"
+"""Where the evaluator keeps what its detectors' verdicts are worth, by evaluation id."""
 
 
 def summarize(view: RunView, *, store: ArtifactStore) -> Document:
@@ -35,6 +39,8 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "verdicts": [_verdict(part.number, diagnosis) for part in view.rounds for diagnosis in part.diagnoses],
         "plans": [_plan(part, part.plan) for part in view.rounds if part.plan is not None],
         "slices": _slices(view),
+        "trends": trends_of(view, store=store),
+        "judged": _judged_rows(view, store),
         "gate_decision": ("promoted" if decision.promoted else "rejected") if decision else "none",
         "gate_reason": decision.reason if decision else "",
         "gates": [{**asdict(gate), "slice": gate.slice.name} for gate in decision.gates] if decision else [],
@@ -112,6 +118,15 @@ def _slices(view: RunView) -> list[Document]:
         "after": _estimate(everything) if everything is not None else None,
     }
     return [whole, *(row for row in rows if row["slice"] != "all items")]
+
+
+def _judged_rows(view: RunView, store: ArtifactStore) -> list[Document]:
+    """What the evaluator kept of its suite's detectors; of rounds that measured anything."""
+    rows = []
+    for part in view.rounds:
+        raw = store.get_doc(JUDGED, part.evaluation.evaluation_id) if part.evaluation is not None else None
+        rows += [{"round": part.number, **row} for row in json.loads(raw)] if raw else []
+    return rows
 
 
 def _accuracies(part: RoundView) -> Iterator[tuple[str, Accuracy]]:
