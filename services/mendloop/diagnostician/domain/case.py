@@ -71,6 +71,8 @@ class Case:
     model: LanguageModel | None
     training: Training | None
     seed: int
+    not_placed: str = ""
+    """Why prompts of the corpus cannot be placed in the slice; empty where they can."""
 
 
 def draw_samples(

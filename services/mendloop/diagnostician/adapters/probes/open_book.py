@@ -10,6 +10,7 @@ from mendloop.core.tasks import matches
 from mendloop.diagnostician.domain.case import Case, Sample
 from mendloop.diagnostician.domain.evidence import Evidence, missing, share
 from mendloop.diagnostician.domain.probing import CostClass
+from mendloop.models.asking import scored_text
 from mendloop.models.encoding import separator
 from mendloop.models.generation import LanguageModel
 
@@ -63,7 +64,7 @@ def _row(case: Case, model: LanguageModel, sample: Sample, book: list[Example]) 
     stop = (*case.task.stop_strings, SEPARATOR)
     outputs = model.generate(prompts, max_new_tokens=case.suite.max_new_tokens, stop=stop)
     pairs = zip(sample.failed, outputs, strict=True)
-    rescued = sum(case.task.score(row.item, output.text).value >= 1 for row, output in pairs)
+    rescued = sum(case.task.score(row.item, scored_text(case.task, output)).value >= 1 for row, output in pairs)
     n = len(sample.failed)
     reading = f"With up to {MOST} worked examples of the slice before them {rescued} of {n} failed items become right."
     return share(NAME, RESCUED, rescued, n, sample=sample.name, reading=reading)

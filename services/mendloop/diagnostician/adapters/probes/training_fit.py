@@ -8,6 +8,7 @@ from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.cutting import is_right_when_cut
 from mendloop.diagnostician.domain.evidence import Evidence, missing, share
 from mendloop.diagnostician.domain.probing import CostClass
+from mendloop.models.asking import scored_text
 
 NAME = "training_fit"
 RIGHT = "right_share"
@@ -34,7 +35,10 @@ class TrainingFit:
         scored = case.model.logprobs(prompts, [row.completion for row in rows])
         room = 1 + max(len(one.tokens) for one in scored)
         outputs = case.model.generate(prompts, max_new_tokens=room, stop=case.task.stop_strings)
-        pairs = [(_as_item(row, at), output.text) for at, (row, output) in enumerate(zip(rows, outputs, strict=True))]
+        pairs = [
+            (_as_item(row, at), scored_text(case.task, output))
+            for at, (row, output) in enumerate(zip(rows, outputs, strict=True))
+        ]
         right = sum(case.task.score(item, text).value >= 1 for item, text in pairs)
         cut = sum(is_right_when_cut(case.task, item, text) for item, text in pairs)
         n = len(pairs)
