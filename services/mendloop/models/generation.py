@@ -11,7 +11,10 @@ from mendloop.core.records import StopReason
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One output. stop_reason "length" means that the limit cut it off."""
+    """One output. stop_reason "length" means that the limit cut it off.
+
+    text goes without the space that joins it to its prompt; lead is that space where the model said it.
+    """
 
     text: str
     prompt_token_count: int
@@ -19,6 +22,7 @@ class Generation:
     stop_reason: StopReason
     latency_s: float = field(default=0.0, compare=False)
     """Seconds from the call to the last token, waiting in a batch or in a queue included."""
+    lead: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from mendloop.models.encoding import (
     Encoded,
     Ids,
     Tokenizer,
-    answer_text,
+    answer_of,
     decoded,
     encode_examples,
     encode_prompts,
@@ -194,8 +194,8 @@ class TransformersModel:
                 draw=_greedy if sampling is None else _Draw(sampling, rows),
             )
             for row, (ids, reason, ended) in zip(rows, outputs, strict=True):
-                text = answer_text(self._text(ids), prompt_text=prompts[row], stop=stop)
-                results[row] = Generation(text, len(encoded[row]), len(ids), reason, ended - started)
+                lead, text = answer_of(self._text(ids), prompt_text=prompts[row], stop=stop)
+                results[row] = Generation(text, len(encoded[row]), len(ids), reason, ended - started, lead)
         return [result for result in results if result is not None]
 
     def _room(self, ids: Ids, *, wanted: int) -> int:

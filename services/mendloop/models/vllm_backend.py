@@ -19,7 +19,7 @@ from mendloop.models.encoding import (
     Encoded,
     Ids,
     Tokenizer,
-    answer_text,
+    answer_of,
     decoded,
     encode_examples,
     encode_prompts,
@@ -178,8 +178,8 @@ class VllmModel:
             )
             said = self._cut_ids([*said, *self._token_ids(choice)], stop=stop)
             reason = self._reason(choice, said, limit=limit, stop=stop)
-        text = answer_text(self._text(said), prompt_text=prompt, stop=stop)
-        return Generation(text, len(ids), len(said), reason, time.monotonic() - started)
+        lead, text = answer_of(self._text(said), prompt_text=prompt, stop=stop)
+        return Generation(text, len(ids), len(said), reason, time.monotonic() - started, lead)
 
     def _token_ids(self, choice: Mapping[str, Any]) -> list[int]:
         said = choice.get("token_ids")

@@ -50,8 +50,9 @@ class LmEvalTask:
 
     What `score` means, by the task's type:
     generate_until: the metric of the filtered output, which must lie in 0..1 (exact_match, a normalised F1 ...).
-      Outputs come without the one space that joins them to the prompt, which lm_eval's hf backend keeps: a
-      metric that counts white space after a filter that keeps it (plain exact_match) can say 1 here and 0 there.
+      Outputs keep the space that joins them to the prompt, as lm_eval's do: plain exact_match without a filter that
+      strips it says 0 where the target has none. Special tokens inside an output, which lm_eval hides, stay: a hidden
+      <unk> could make a wrong answer look right.
     multiple_choice: acc, acc_norm (log-likelihood per character), acc_bytes, acc_mutual_info or exact_match: 1 where
       the gold choice is chosen, else 0. Metrics that no single document has (mcc, f1 ...) are refused.
     loglikelihood: acc is 1 where the target is the greedy continuation, else 0; perplexity is mapped as below.
@@ -76,6 +77,7 @@ class LmEvalTask:
         self.stop_strings = stop_strings(self._task)
         is_rolling = self._kind == "loglikelihood_rolling"
         asker = LikelihoodAsker(self._pairs, self._gold_index, is_rolling=is_rolling)
+        self.keeps_lead = self._kind == "generate_until"
         self.asker = None if self._kind == "generate_until" else asker
 
     def corpus(self, options: Options) -> list[Example]:
