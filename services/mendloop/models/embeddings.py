@@ -145,9 +145,8 @@ class LatentTerms:
 
     def to_bytes(self) -> bytes:
         """Everything, as an npz file."""
-        buffer, terms = io.BytesIO(), json.dumps(list(self._index)).encode()
-        parts = {"weights": self._weights, "directions": self._directions}
-        np.savez_compressed(buffer, terms=np.frombuffer(terms, dtype=np.uint8), **parts)
+        buffer, terms = io.BytesIO(), np.frombuffer(json.dumps(list(self._index)).encode(), dtype=np.uint8)
+        np.savez_compressed(buffer, terms=terms, weights=self._weights, directions=self._directions)
         return buffer.getvalue()
 
     @staticmethod
