@@ -12,6 +12,7 @@ from typing import Any
 
 from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.core.run_spec import RunSpec
 from mendloop.core.training import TrainingReport
 from mendloop.report.trends import trends_of
 from mendloop.runs.model import RoundView, RunView
@@ -21,6 +22,8 @@ from mendloop.runs.values import Accuracy, Fix
 
 Document = dict[str, Any]
 SHORT = 12
+AXES_READ = "axes-reader-of-items"
+"""Where the submission keeps how a language model read axes, by the artifact of the items."""
 JUDGED = "judged"
 """Where the evaluator keeps what its detectors' verdicts are worth, by evaluation id."""
 
@@ -41,6 +44,7 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "slices": _slices(view),
         "trends": trends_of(view, store=store),
         "judged": _judged_rows(view, store),
+        "axes_read": _axes_read(view, store),
         "gate_decision": ("promoted" if decision.promoted else "rejected") if decision else "none",
         "gate_reason": decision.reason if decision else "",
         "gates": [{**asdict(gate), "slice": gate.slice.name} for gate in decision.gates] if decision else [],
@@ -127,6 +131,15 @@ def _judged_rows(view: RunView, store: ArtifactStore) -> list[Document]:
         raw = store.get_doc(JUDGED, part.evaluation.evaluation_id) if part.evaluation is not None else None
         rows += [{"round": part.number, **row} for row in json.loads(raw)] if raw else []
     return rows
+
+
+def _axes_read(view: RunView, store: ArtifactStore) -> list[Document]:
+    """How a language model read axes of the run's items; empty where none did or no run specification was read."""
+    if view.recipe is None or view.request is None or view.request.run_spec is None:
+        return []
+    items = RunSpec.load(store, view.request.run_spec).items
+    raw = store.get_doc(AXES_READ, items.sha256)
+    return list(json.loads(raw)) if raw else []
 
 
 def _accuracies(part: RoundView) -> Iterator[tuple[str, Accuracy]]:

@@ -21,8 +21,8 @@ from mendloop.core.records import Item
 from mendloop.models.chat import ChatEndpoint
 
 log = logging.getLogger(__name__)
-READ, MEASURED = "axes-read", "axes-reader"
-"""Namespaces: what was read off a suite's items, and how far it can be believed."""
+READ, MEASURED, OF_ITEMS = "axes-read", "axes-reader", "axes-reader-of-items"
+"""Namespaces: what was read off a suite's items, how far it can be believed, and the same by the items' artifact."""
 ATTEMPTS = 4
 OpenReader = Callable[[AxesReader], Reader]
 
@@ -103,6 +103,14 @@ def axes_read(recipe: Recipe, items: Sequence[Item], *, store: ArtifactStore) ->
     settings = recipe.suite.axes_reader
     raw = store.get_doc(MEASURED, _key(settings, items)) if settings and items else None
     return [AxisRead(**row) for row in json.loads(raw)] if raw else []
+
+
+def note_axes_read(recipe: Recipe, items: Sequence[Item], *, items_sha: str, store: ArtifactStore) -> None:
+    """Keep how the axes of these items were read under the artifact that holds them, where a report looks for it."""
+    found = axes_read(recipe, items, store=store)
+    if found:
+        document = [{**asdict(row), "words": row.words} for row in found]
+        store.put_doc(OF_ITEMS, items_sha, json.dumps(document).encode())
 
 
 def _key(settings: AxesReader, items: Sequence[Item]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,27 @@ import pytest
 import yaml
 from chat_server import ChatServer
 from gateways import recipe_document
+from run_events import position, sent
 from tiny_models import WORDS, save, tiny_llama, word_tokenizer
 from typer.testing import CliRunner
 
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.artifacts.tables import get_rows
 from mendloop.cli.app import app
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.recipe import Recipe, parse_recipe
 from mendloop.core.records import Item
+from mendloop.core.wire import artifact_ref
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.report.page import render
+from mendloop.report.summary import summarize
+from mendloop.runs.fold import fold
+from mendloop.runs.parts import RecipeFacts
 from mendloop.submission.reading import axes_read, with_read_axes
+from mendloop.submission.submit import resolve
+from mendloop.v1.loop_pb2 import LoopRequested
 
+FACTS = RecipeFacts("r", "scan", 1, False, False, ("kind",), 0.8, 0.05, 64, 1000, 60.0)
 VALUES = {"turning": "the text says turn", "moving": "it says walk, run, look or jump and never turn"}
 
 
@@ -161,3 +172,25 @@ def test_mend_eval_finds_weak_slices_on_an_axis_that_a_model_read(tmp_path: Path
     facts = json.loads((out / "evaluation.json").read_text())
     assert facts["axes_reader"][0]["item_count"] == 60
     assert facts["weak_slices"]
+
+
+def test_a_run_keeps_how_its_axes_were_read_and_its_report_says_it(tmp_path: Path) -> None:
+    store, sealed = ArtifactStore(tmp_path / "store"), ArtifactStore(tmp_path / "sealed")
+    save(tmp_path / "model", tiny_llama(len(WORDS)), word_tokenizer())
+    with ChatServer(read_kind) as server:
+        suite = {"axes": ["kind"], "search": 20, "confirm": 20, "sealed": 20, "max_new_tokens": 4}
+        suite["axes_reader"] = _reader(server.url, _labels(tmp_path))
+        recipe = Recipe.model_validate({"name": "r", "task": "scan", "base": {"model": "model"}, "suite": suite})
+        spec = resolve(recipe, store=store, sealed_store=sealed, base_dir=tmp_path)
+    asked = LoopRequested(position=position("r"), run_spec=artifact_ref(spec.store(store)))
+
+    view = fold(None, sent(asked))
+    assert view is not None
+    page = render([summarize(replace(view, recipe=FACTS), store=store)], title="t", subtitle="s")
+
+    assert spec.sealed_items is not None
+    rows = [*get_rows(store, spec.items, kind=Item), *get_rows(sealed, spec.sealed_items, kind=Item)]
+    assert {row.axes["kind"] for row in rows} == {("turning",), ("moving",)}
+    assert all(row.axes["kind"] == ("turning" if "turn" in row.prompt else "moving",) for row in rows)
+    assert "axis kind was read by a model: kappa 1.00" in page
+    assert "0 of 40 items unreadable" in page
