@@ -31,6 +31,7 @@ import numpy as np
 import torch
 import typer
 from matplotlib.figure import Figure
+from mendloop.evaluator.adapters.embeddings import embedder_of
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -45,7 +46,6 @@ from mendloop.attribution.engine import Attribution, Failure
 from mendloop.attribution.index import GradientIndex, build_index
 from mendloop.attribution.ports import Text
 from mendloop.core.records import Example
-from mendloop.evaluator.adapters.embeddings import embedder_of
 from mendloop.examples.scan.axes import annotated_commands
 from mendloop.examples.scan.model import TEMPLATE, build_tokenizer
 from mendloop.models.encoding import Encoded, encode_examples

@@ -33,10 +33,10 @@ from mendloop.axes.subject import Subject
 from mendloop.core.records import Axes, Outcome, Split
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.tasks import matches
-from mendloop.evaluator.adapters.embeddings import embedder_of
 from mendloop.evaluator.domain.hierarchy import AXIS, hierarchy_of, values_of
 from mendloop.evaluator.domain.slices import find_weak_slices
 from mendloop.evaluator.domain.weakness import SliceRules, SliceTable
+from mendloop.models.embeddings import embedder_of
 
 BASE = 0.7  # P(correct) of an item without a planted weakness, as in EvalTree
 PLANTED = 10

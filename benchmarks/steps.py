@@ -2,8 +2,9 @@
 
     python benchmarks/steps.py --solutions FOLDER/example_model_solutions.jsonl --json out.json
 
-Each solution's first wrong step is searched by mendloop.steps; right solutions show how often the checker accuses
-falsely. Intervals are exact (Clopper-Pearson, 95 %).
+Each model's solutions become plain JSONL and are read as `mend import-eval --steps arithmetic` reads them: the first
+wrong step is the outcome's. Right solutions show how often the checker accuses falsely. Intervals are exact
+(Clopper-Pearson, 95 %).
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from mendloop.core.records import Outcome
 from mendloop.core.stats import clopper_pearson
 from mendloop.steps.arithmetic import ArithmeticChecker
 from mendloop.steps.supervision import supervise
+from mendloop.suites.importers.collecting import Options
+from mendloop.suites.importers.reading import read_results
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 
@@ -27,28 +32,45 @@ MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verificat
 def measured(path: Path) -> list[dict[str, Any]]:
     """One row a model: counts over its wrong and right solutions."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [_of_model(model, [(row["question"], row[model]) for row in rows]) for model in MODELS]
+    return [_of_model(model, imported(rows, model=model)) for model in MODELS]
 
 
-def _of_model(model: str, solutions: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def imported(rows: list[dict[str, Any]], *, model: str) -> tuple[Outcome, ...]:
+    """A model's solutions as outcomes, through the importer."""
+    lines = [
+        {
+            "id": at,
+            "prompt": row["question"],
+            "output": row[model]["solution"],
+            "target": row["ground_truth"].rpartition("A:")[2].strip(),
+            "score": row[model]["is_correct"],
+        }
+        for at, row in enumerate(rows)
+    ]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{model}.jsonl"
+        file.write_text("\n".join(map(json.dumps, lines)))
+        return read_results(file, options=Options(steps=("arithmetic",))).outcomes
+
+
+def _of_model(model: str, outcomes: tuple[Outcome, ...]) -> dict[str, Any]:
     slips: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     steps: Counter[str] = Counter()
     at: list[float] = []
     wrong = right = accused = 0
-    for question, solution in solutions:
-        found = supervise(question, solution["solution"], checkers=[ArithmeticChecker()])
-        first = found.first_wrong
+    for outcome in outcomes:
+        found = supervise(outcome.prompt, outcome.output, checkers=[ArithmeticChecker()])
         steps.update(verdict.operation or "none" for verdict in found.verdicts)
-        if solution["is_correct"]:
+        if outcome.is_correct:
             right += 1
-            accused += first is not None
+            accused += outcome.first_wrong_step is not None
             continue
         wrong += 1
-        if first is not None:
-            slips[first.operation] += 1
-            kinds[first.reason.partition(":")[0]] += 1
-            at.append(first.step.index / len(found.verdicts))
+        if outcome.first_wrong_step is not None:
+            slips[outcome.wrong_operation] += 1
+            kinds[found.verdicts[outcome.first_wrong_step].reason.partition(":")[0]] += 1
+            at.append(outcome.first_wrong_step / len(found.verdicts))
     slip_count = sum(slips.values())
     return {
         "model": model,

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from builders import event, recipe
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as token_models
 from transformers import PreTrainedTokenizerFast
 
@@ -89,8 +89,11 @@ def written(folder: Path, kind: str, documents: list[dict[str, Any]], **changes:
     return path
 
 
-def regex_tokenizer(texts: list[str], *, vocabulary: int = 400) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that keeps words apart, as GPT-2's: no token reaches over the end of a prompt."""
+def regex_tokenizer(texts: list[str], *, vocabulary: int = 400, adds_bos: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that keeps words apart, as GPT-2's: no token reaches over the end of a prompt.
+
+    adds_bos: it puts BOS before every text, as Llama's.
+    """
     core = Tokenizer(token_models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -99,6 +102,9 @@ def regex_tokenizer(texts: list[str], *, vocabulary: int = 400) -> PreTrainedTok
         vocab_size=vocabulary, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
     )
     core.train_from_iterator(texts, made)
+    if adds_bos:
+        bos = ("<s>", core.token_to_id("<s>"))
+        core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[bos])
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 

@@ -9,10 +9,13 @@ import logging
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tiny_models import WORDS, save, tiny_llama, word_tokenizer
 from transformers import GenerationConfig
@@ -34,6 +37,13 @@ TOLERANCE = {"abs": 1e-4, "rel": 1e-4}
 CONTEXT = 64
 
 
+def _python() -> Path:
+    try:
+        return vllm_python(Path(os.environ.get("MENDLOOP_CACHE") or "~/.cache/mendloop"))
+    except EnvironmentUnavailable as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """a and b: untied, alike but for the weights; the generation_config of a is full of traps. tied: tied."""
@@ -51,10 +61,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
-    try:
-        python = vllm_python(Path(os.environ.get("MENDLOOP_CACHE") or "~/.cache/mendloop"))
-    except EnvironmentUnavailable as error:
-        pytest.skip(str(error))
+    python = _python()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MENDLOOP_")}
     options = ServerOptions(python=python, log_dir=tmp_path_factory.mktemp("vllm"), is_on_cpu=True)
     own = OwnServer(options, environment={**environment, "OMP_NUM_THREADS": "1"}, uses_gpu=False)
@@ -83,6 +90,22 @@ def test_both_backends_give_the_same_outputs_and_log_probabilities(
 ) -> None:
     # float32 stays float32 (bfloat16 is off by 1e-2), and nothing of the generation_config counts
     assert_alike(server.model(checkpoints["a"]), load_model(checkpoints["a"]))
+
+
+def test_both_backends_score_the_choices_of_a_question_alike(server: OwnServer, checkpoints: dict[str, Path]) -> None:
+    served, local = server.model(checkpoints["a"]), load_model(checkpoints["a"])
+    choices = [*WORDS[5:], "w1 w2", "w1 w3", "w4 w4 w4"]
+    asked = [(prompt, choice) for prompt in prompts(5) for choice in choices]
+    texts, completions = [prompt for prompt, _ in asked], [choice for _, choice in asked]
+    before = served.answered_count
+
+    theirs = served.continuation_logprobs(texts, completions)
+
+    assert served.answered_count - before == 5 * 3, "one-token choices, w1 and w4 w4: one request each"
+    for found, ours in zip(theirs, local.continuation_logprobs(texts, completions), strict=True):
+        assert found.tokens == pytest.approx(ours.tokens, **TOLERANCE)
+        assert (found.eos, found.is_greedy) == (0.0, ours.is_greedy)
+    assert any(found.is_greedy for found in theirs)
 
 
 def test_both_backends_stop_at_the_same_strings_and_at_a_full_context(
@@ -202,3 +225,24 @@ def test_tied_embeddings_swapped_without_restart_would_be_wrong_and_the_probe_se
 
     off = difference(reference, served.token_logprobs([reference.probe])[0])
     assert off > tolerance_of("float32")
+
+
+def test_mend_eval_measures_the_same_with_both_backends(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    # a process of its own, server included, as a person starts it
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MENDLOOP_")}
+    environment |= {"MENDLOOP_VLLM_PYTHON": str(_python()), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    said, rows = {}, {}
+    for backend in ("transformers", "vllm"):
+        out = tmp_path / backend
+        command = [sys.executable, "-m", "mendloop.cli", "eval", str(checkpoints["a"]), "--task", "scan"]
+        options = ["--items", "60", "--template", "IN: {prompt} OUT:", "--backend", backend, "--out", str(out)]
+        done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        said[backend], rows[backend] = done.stdout, pq.read_table(out / "outcomes.parquet").to_pylist()
+
+    assert "s at the model (vllm)" in said["vllm"]
+    assert len(rows["vllm"]) == 60
+    measured = ("item_id", "output", "score", "stop_reason", "prompt_token_count", "output_token_count")
+    for ours, theirs in zip(rows["transformers"], rows["vllm"], strict=True):
+        assert [theirs[name] for name in measured] == [ours[name] for name in measured]
+        assert theirs["target_logprobs"] == pytest.approx(ours["target_logprobs"], **TOLERANCE)

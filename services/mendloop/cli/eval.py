@@ -14,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.cli.process import steps_summary
 from mendloop.core.recipe import Recipe, load_recipe
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.wire import slice_name
+from mendloop.judging.belief import words as judged_words
 from mendloop.submission.submit import model_directory
 
 if TYPE_CHECKING:
@@ -143,6 +145,13 @@ def _show(measured: Measured, plan: Recipe, *, console: Console) -> None:
         ("extraction", Counter(row.extraction for row in measured.outcomes)),
     ):
         console.print(f"{name}: " + ", ".join(f"{key} {count}" for key, count in values.most_common()), highlight=False)
+    if any(row.first_wrong_step is not None for row in measured.outcomes):
+        for line in steps_summary(measured.outcomes):
+            console.print(line, highlight=False)
+    for detector in measured.judged:
+        console.print(judged_words(detector), highlight=False, soft_wrap=True)
+    for read in measured.axes_read:
+        console.print(read.words, highlight=False, soft_wrap=True)
     cost = measured.cost
     console.print(
         f"{len(measured.outcomes) / max(cost.wall_s, 1e-9):.1f} items/s, {cost.token_count} tokens,"

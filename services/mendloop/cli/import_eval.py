@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from mendloop.cli import results
+from mendloop.cli.process import steps_summary
 from mendloop.suites.importers.collecting import Imported, Options
 from mendloop.suites.importers.outcome_parquet import write
 
@@ -23,6 +24,7 @@ def import_eval(
     answer_after: results.AnswerAfter = "",
     axis: results.Axis = None,
     group: results.Group = "",
+    steps: results.Steps = None,
     skip_bad: results.SkipBad = False,
 ) -> None:
     """Turn results of lm-eval, inspect_ai or plain JSONL into outcomes (docs/outcomes.md has the formats)."""
@@ -34,11 +36,15 @@ def import_eval(
         axes=tuple(axis or ()),
         group=group,
         drops_bad_rows=skip_bad,
+        steps=tuple(steps or ()),
     )
     console, screen = Console(), Console(stderr=True)
     imported = results.read_with_progress(file, format_name=format_name, options=options, console=screen)
     byte_count = write(out, imported.outcomes)
     console.print(_summary(imported), highlight=False)
+    if steps:
+        for line in steps_summary(imported.outcomes):
+            console.print(f"  {line}", highlight=False, markup=False)
     for line in results.told(imported):
         console.print(f"  {line}", highlight=False, markup=False)
     console.print(f"wrote {out} ({byte_count:,} bytes)", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mendloop.report.summary import Document
 from mendloop.runs.model import RoundView, RunView
+from mendloop.runs.parts import Failure
 from mendloop.runs.stages import seconds_by_stage, stage_of, state_of
 
 _PATH = ("base training", "evaluation", "diagnosis", "planning", "generation", "training", "evaluation", "gates")
@@ -32,7 +33,9 @@ def runs_panel(views: Sequence[RunView], *, note: str = "") -> Group:
 
 def run_table(views: Iterable[RunView]) -> Table:
     """`mend status`: a line a run."""
-    table = Table("run", "recipe", "state", "round", "accuracy", "verdicts", "outcome", "seconds", box=None)
+    table = Table(
+        "run", "recipe", "state", "round", "accuracy", "weak slices", "verdicts", "outcome", "seconds", box=None
+    )
     for view in views:
         evaluated = [part.evaluation for part in view.rounds if part.evaluation is not None]
         accuracy = " → ".join(f"{e.accuracy.value or 0:.3f}" for e in evaluated)
@@ -44,11 +47,17 @@ def run_table(views: Iterable[RunView]) -> Table:
             state_of(view),
             str(view.current_round),
             accuracy,
+            "\n".join(f"{failure.slice.name}{trend_words(failure)}" for failure in _last_failures(view)),
             ", ".join(causes),
             view.outcome,
             f"{seconds:.0f}",
         )
     return table
+
+
+def _last_failures(view: RunView) -> list[Failure]:
+    """Each weak slice of a run as it was last found."""
+    return list({failure.slice.slice_id: failure for part in view.rounds for failure in part.failures}.values())
 
 
 def result_table(summaries: Sequence[Document]) -> Table:
@@ -97,7 +106,10 @@ def _round_facts(part: RoundView) -> list[str]:
             f"accuracy {accuracy.value or 0:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}] on {accuracy.n} items"
         )
     for failure in part.failures:
-        lines.append(f"weak slice {failure.slice.name}: {failure.accuracy.correct} of {failure.accuracy.n} right")
+        lines.append(
+            f"weak slice {failure.slice.name}: {failure.accuracy.correct} of {failure.accuracy.n} right"
+            + trend_words(failure)
+        )
     for diagnosis in part.diagnoses:
         lines.append(f"{diagnosis.slice.name}: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})")
     if part.decision is not None:
@@ -105,6 +117,14 @@ def _round_facts(part: RoundView) -> list[str]:
         passed = len(part.decision.gates) - len(failed)
         lines.append(f"gates: {passed} passed" + (f", {len(failed)} failed" if failed else ""))
     return lines
+
+
+def trend_words(failure: Failure) -> str:
+    """The slice's accuracy over the checkpoints so far, e.g. ` (over rounds: .500 → .620)`; nothing in the first."""
+    if not failure.trend:
+        return ""
+    points = [*(point.accuracy for point in failure.trend), failure.both]
+    return f" (over rounds: {' → '.join(f'{point.value or 0:.3f}' for point in points)})"
 
 
 def _stage_line(view: RunView) -> Text:

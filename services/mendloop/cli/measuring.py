@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
@@ -30,7 +30,9 @@ from mendloop.evaluator.domain.slices import SliceSearch, find_weak_slices
 from mendloop.evaluator.domain.weakness import SliceRules
 from mendloop.evaluator.measurement import Measurement
 from mendloop.evaluator.ports import MeteredModel
+from mendloop.judging.belief import Document, detectors_of, judged
 from mendloop.models.checkpoint import directory_sha
+from mendloop.submission.reading import AxisRead, axes_read, with_read_axes
 from mendloop.submission.submit import check_axes, check_template, draw_items
 
 _EMPTY = Artifact("", "0" * 64, 0, "application/octet-stream")
@@ -48,6 +50,10 @@ class Measured:
     pass_at_1: PassAtOne
     search: SliceSearch
     cost: Cost
+    axes_read: tuple[AxisRead, ...] = ()
+    """How far axes that a language model read can be believed."""
+    judged: tuple[Document, ...] = ()
+    """How far the suite's detectors can be believed, and what their verdicts are worth."""
 
     def facts(self) -> dict[str, object]:
         """The result as JSON values."""
@@ -68,6 +74,8 @@ class Measured:
             "stop_reasons": dict(Counter(row.stop_reason for row in self.outcomes)),
             "extraction": dict(Counter(row.extraction for row in self.outcomes)),
             "cost": self.cost._asdict(),
+            "judged": list(self.judged),
+            "axes_reader": [asdict(row) for row in self.axes_read],
         }
 
 
@@ -99,7 +107,8 @@ def measure(
     """
     check_template(recipe.template)
     task = find_task(recipe.task, recipe.suite.options)
-    items = [item for item in draw_items(task, recipe) if item.split != "sealed"]
+    drawn = [item for item in draw_items(task, recipe) if item.split != "sealed"]
+    items = with_read_axes(drawn, recipe, store=store)
     check_axes(items, axes=recipe.suite.axes)
     spec = RunSpec(
         recipe=recipe,
@@ -113,6 +122,7 @@ def measure(
     name = evaluation_id(
         recipe, checkpoint_sha=directory_sha(directory), items_sha=spec.items.sha256, sealed_sha="unsealed"
     )
+    detectors = detectors_of(task)
     on_start(len(items) * recipe.suite.repeats)
     loaded: list[MeteredModel] = []
 
@@ -137,7 +147,9 @@ def measure(
         for index in range(recipe.suite.shards)
     ]
     rows = sorted((row for part in parts for row in kept.rows(part)), key=lambda row: (row.item_id, row.repeat_index))
-    return _result(name, rows, rules=SliceRules.of(recipe.suite), cost=total_cost(part.cost for part in parts))
+    result = _result(name, rows, rules=SliceRules.of(recipe.suite), cost=total_cost(part.cost for part in parts))
+    read, verdicts = axes_read(recipe, drawn, store=store), judged(detectors, first_draws(rows))
+    return replace(result, axes_read=tuple(read), judged=tuple(verdicts))
 
 
 def write_results(measured: Measured, *, out: Path, store: ArtifactStore) -> Path:

@@ -19,6 +19,10 @@ Scorer = Annotated[str, typer.Option(help="inspect: the scorer whose value is th
 AnswerAfter = Annotated[str, typer.Option(help="JSONL without scores: the answer follows this text.")]
 Axis = Annotated[list[str] | None, typer.Option(help="Field of the document that becomes an axis; may be repeated.")]
 Group = Annotated[str, typer.Option(help="Field of the document that says which items belong together.")]
+Steps = Annotated[
+    list[str] | None,
+    typer.Option(help="Who looks for first wrong steps: arithmetic, scan, PACKAGE.MODULE:NAME; may be repeated."),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and count them, instead of refusing.")]
 
 

@@ -42,6 +42,33 @@ class BaseSettings(_Section):
     train: TrainSettings | None = Field(None, description="Continue training on the corpus before measuring.")
 
 
+class ReaderAxis(_Section):
+    """An axis whose value a language model reads off each item."""
+
+    axis: str = Field(min_length=1, description="Name of the axis; suite.axes has it too.")
+    question: str = Field(min_length=1, description="What is asked about an item.")
+    values: dict[str, str] = Field(min_length=2, description="The closed list of answers, and what each means.")
+
+
+class AxesReader(_Section):
+    """The language model that reads axes, and the labelled items by which its agreement with people is measured."""
+
+    url: str = Field(description="OpenAI-compatible endpoint, e.g. http://HOST:PORT/v1.")
+    model: str = Field(description="Name of the model there.")
+    api_key_file: Path | None = Field(None, description="File with the endpoint's key, where the recipe is submitted.")
+    axes: list[ReaderAxis] = Field(min_length=1)
+    labelled: Path = Field(
+        description="JSONL of items that people labelled: prompt, target (optional), axes {axis: value}; 30 or more"
+        " an axis; relative to where the recipe is submitted."
+    )
+    floor: float = Field(
+        0.6, ge=0, le=1, description="Least lower end of kappa's 95 % interval; an axis below it is refused."
+    )
+    max_tokens: int = Field(16, ge=1, description="Most tokens of an answer.")
+    timeout_s: float = Field(60.0, gt=0, description="Seconds that an answer may take.")
+    concurrency: int = Field(8, ge=1, le=256, description="Questions at a time.")
+
+
 class SuiteSettings(_Section):
     """What is measured."""
 
@@ -52,6 +79,7 @@ class SuiteSettings(_Section):
     axis_rules: list[dict[str, Any]] = Field(
         default_factory=list, description="Axes by rule: axis, field, and values, capture or count (expressions)."
     )
+    axes_reader: AxesReader | None = Field(None, description="Axes that a language model reads off the items.")
     max_depth: int = Field(2, ge=1, le=4, description="Most conditions in one slice.")
     weak_below: Share = Field(0.8, description="A slice is weak where its accuracy is below this.")
     min_items: int = Field(20, ge=5, description="Fewest items of a slice on the search split.")
@@ -75,6 +103,13 @@ class SuiteSettings(_Section):
                 f"repeats is {self.repeats} with temperature 0: the same output that many times; "
                 "set suite.temperature above 0, or repeats to 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_reader(self) -> SuiteSettings:
+        unused = [one.axis for one in (self.axes_reader.axes if self.axes_reader else ()) if one.axis not in self.axes]
+        if unused:
+            raise ValueError(f"axes_reader reads {', '.join(unused)}, which suite.axes does not have; add or remove it")
         return self
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mendloop.axes.placing import Embeds, places_of
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import DATA_GENERATOR
 from mendloop.core.records import Example
@@ -28,16 +29,30 @@ def open_sources(settings: Settings) -> OpenSources:
     return opened
 
 
+def _restored(name: str, state: bytes, *, model: str) -> Embeds:
+    # Loaded here: torch more than triples the memory of a service that most runs never ask to embed anything.
+    from mendloop.models.embeddings import restored
+
+    return restored(name, state, model=model)
+
+
 def main() -> None:
     """Run until SIGTERM."""
     settings = Settings.from_environment()
     telemetry = Telemetry(DATA_GENERATOR)
+    store = open_store(settings.artifacts_uri)
     ports = Ports(
-        store=open_store(settings.artifacts_uri),
+        store=store,
         telemetry=telemetry,
         open_sources=open_sources(settings),
         open_index=MinHashIndex,
         limits=settings.limits,
+        places=lambda spec: places_of(
+            spec.items.sha256,
+            spec.recipe.suite,
+            store=store,
+            open_embedder=lambda name, state: _restored(name, state, model=settings.embedder),
+        ),
     )
     run_service(settings, service=DATA_GENERATOR, handlers=handlers(ports), telemetry=telemetry)
 

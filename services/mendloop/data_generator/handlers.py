@@ -16,9 +16,12 @@ from google.protobuf.message import Message
 from mendloop.artifacts import lineage
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.artifacts.tables import get_rows, put_rows
+from mendloop.axes.annotate import CLUSTER
+from mendloop.axes.placing import Places, unplaceable, with_places
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.core.errors import CorruptArtifact, Interrupted
 from mendloop.core.events import stable_hash
+from mendloop.core.recipe import SuiteSettings
 from mendloop.core.records import Example, fingerprint
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.tasks import Task
@@ -28,7 +31,7 @@ from mendloop.data_generator.domain.audit import audit
 from mendloop.data_generator.domain.batch import Bench, Filled, Order, fill
 from mendloop.data_generator.domain.collection import Limits
 from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS, Funnel, Rules
-from mendloop.data_generator.domain.ledger import Ledger
+from mendloop.data_generator.domain.ledger import SLICE, Ledger
 from mendloop.data_generator.domain.selection import Selection
 from mendloop.data_generator.ports import OpenIndex, OpenSources, Source
 from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2
@@ -48,12 +51,16 @@ class Ports:
     open_index: OpenIndex
     limits: Limits
     task_of: Callable[[RunSpec], Task] = RunSpec.task
+    places: Callable[[RunSpec], Places | None] = lambda spec: None
+    """How prompts are placed on the axis cluster; None where they cannot be."""
     clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
 class _Material:
     task: Task
+    suite: SuiteSettings
+    places: Places | None
     corpus: list[Example]
     held_out: frozenset[str]
     sources: Sequence[Source]
@@ -73,8 +80,9 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
     started = ports.clock()
     ledger = Ledger()
     spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
-    material = _gather(spec, ports=ports)
-    filled = _fill(_orders(plan, spec=spec), event=event, material=material, ledger=ledger, ports=ports)
+    orders = _orders(plan, spec=spec)
+    material = _gather(spec, orders, ports=ports)
+    filled = _fill(orders, event=event, material=material, ledger=ledger, ports=ports)
     examples = [example for part in filled for example in part.examples]
     batch = put_rows(ports.store, examples, kind=Example)
     node = _node(plan, batch=batch, filled=filled, ledger=ledger, audited=audit(material.corpus, examples))
@@ -93,11 +101,16 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
     return [Emit(ready, key=plan.position.run_id, subject=plan.position.run_id)]
 
 
-def _gather(spec: RunSpec, *, ports: Ports) -> _Material:
-    task = ports.task_of(spec)
+def _gather(spec: RunSpec, orders: Sequence[Order], *, ports: Ports) -> _Material:
+    places = ports.places(spec) if any(axis == CLUSTER for order in orders for axis, _ in order.conditions) else None
+    task = with_places(ports.task_of(spec), places)
     pool = get_rows(ports.store, spec.pool, kind=Example) if spec.pool else []
+    if places is not None:
+        pool = places.placed([_with_axes(row, task=ports.task_of(spec)) for row in pool])
     return _Material(
         task=task,
+        suite=spec.recipe.suite,
+        places=places,
         corpus=[_with_axes(row, task=task) for row in get_rows(ports.store, spec.corpus, kind=Example)],
         held_out=_held_out(ports.store, spec.fingerprints),
         sources=ports.open_sources(task, spec.recipe.task, pool),
@@ -152,7 +165,10 @@ def _fill(orders: list[Order], *, event: Event, material: _Material, ledger: Led
     bench = _bench(material, ledger=ledger, ports=ports, on_progress=on_progress)
     filled = []
     for order in orders:
-        filled.append(fill(order, bench=bench))
+        why = unplaceable(order.conditions, material.suite, places=material.places)
+        if why:
+            ledger.note(SLICE, f"{order.name}: no example can be placed in this slice: {why}")
+        filled.append(Filled(order, ()) if why else fill(order, bench=bench))
         found = len(filled[-1].examples)
         log.info("slice filled", extra={**_place(plan), "slice": order.name, "found": found, "ordered": order.count})
     return filled

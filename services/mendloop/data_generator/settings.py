@@ -13,6 +13,7 @@ _DEFAULT = Limits()
 class Settings(ServiceSettings):
     """Limits that end every source of candidates."""
 
+    embedder: str = Field("auto", description="Vectors for the axis cluster, as the evaluator's: auto or a directory.")
     candidate_limit: int = Field(_DEFAULT.candidates, ge=1, description="Candidates looked at per source and slice.")
     survivor_limit: int = Field(_DEFAULT.survivors, ge=1, description="Candidates among which the selection chooses.")
     fruitless_limit: int = Field(_DEFAULT.fruitless, ge=1, description="Dropped candidates in a row that end a source.")

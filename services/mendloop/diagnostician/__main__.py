@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from mendloop.axes.placing import places_of
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import DIAGNOSTICIAN
 from mendloop.core.telemetry import Telemetry
@@ -9,6 +12,7 @@ from mendloop.diagnostician.adapters.checkpoints import StoredCheckpoints
 from mendloop.diagnostician.adapters.probe_set import all_probes
 from mendloop.diagnostician.handlers import Ports, handlers
 from mendloop.diagnostician.settings import Settings
+from mendloop.models.embeddings import restored
 from mendloop.models.transformers_backend import load_model, warm_up
 
 
@@ -23,6 +27,12 @@ def main() -> None:
         probes=probes,
         telemetry=telemetry,
         failure_sample=settings.failure_sample,
+        places=lambda spec: places_of(
+            spec.items.sha256,
+            spec.recipe.suite,
+            store=store,
+            open_embedder=partial(restored, model=settings.embedder),
+        ),
     )
     warm_up()  # ready means that the first slice does not wait for imports
     run_service(settings, service=DIAGNOSTICIAN, handlers=handlers(ports), telemetry=telemetry)

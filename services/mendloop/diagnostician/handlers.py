@@ -14,6 +14,8 @@ from google.protobuf.message import Message
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import get_rows
+from mendloop.axes.annotate import CLUSTER
+from mendloop.axes.placing import Places, unplaceable
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.core.errors import Interrupted
 from mendloop.core.events import stable_hash
@@ -47,6 +49,8 @@ class Ports:
     judge: Judge = judge
     is_clear: IsClear = is_clear
     clock: Callable[[], float] = time.monotonic
+    places: Callable[[RunSpec], Places | None] = lambda spec: None
+    """How prompts of the corpus are placed on the axis cluster; None where they cannot be."""
 
 
 def handlers(ports: Ports) -> dict[type[Message], Handler]:
@@ -88,11 +92,14 @@ def case_of(failure: evaluation_pb2.EvalFailed, *, ports: Ports) -> Case:
         corpus += get_rows(store, report.job.batch, kind=Example)
     seed = int(stable_hash("diagnosis", failure.evaluation_id, failure.slice.slice_id)[:8], 16)
     samples = draw_samples(outcomes, items, conditions, seed=seed, size=ports.failure_sample)
+    annotated = [row if row.axes else replace(row, axes=task.annotate(row.prompt)) for row in corpus]
+    places = ports.places(spec) if any(axis == CLUSTER for axis, _ in conditions) else None
+    why = unplaceable(conditions, spec.recipe.suite, places=places)
     return Case(
         conditions=conditions,
         samples=samples,
         failed_count=_failed_count(outcomes, conditions),
-        corpus=tuple(row if row.axes else replace(row, axes=task.annotate(row.prompt)) for row in corpus),
+        corpus=tuple(places.placed(annotated) if places else annotated),
         task=task,
         template=spec.prompt,
         suite=spec.recipe.suite,
@@ -101,6 +108,7 @@ def case_of(failure: evaluation_pb2.EvalFailed, *, ports: Ports) -> Case:
         seed=seed,
         earlier=ports.checkpoints.open(report.job.start) if report else None,
         weights=partial(ports.checkpoints.directory, artifact_of(ready.checkpoint)),
+        not_placed=why,
     )
 
 

@@ -8,11 +8,11 @@ from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import EVALUATOR
 from mendloop.core.telemetry import Telemetry
 from mendloop.evaluator.adapters.checkpoints import StoredCheckpoints
-from mendloop.evaluator.adapters.embeddings import embedder_of
 from mendloop.evaluator.adapters.outcomes import StoredOutcomes
 from mendloop.evaluator.adapters.serving import serving_of
 from mendloop.evaluator.handlers import Ports, handlers
 from mendloop.evaluator.settings import EvaluatorSettings
+from mendloop.models.embeddings import embedder_of
 from mendloop.models.transformers_backend import warm_up
 
 

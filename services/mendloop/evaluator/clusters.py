@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import get_rows
+from mendloop.axes import hierarchy as stored
 from mendloop.core.errors import Permanent
 from mendloop.core.events import stable_hash
 from mendloop.core.records import Item
 from mendloop.core.run_spec import RunSpec
-from mendloop.evaluator.domain.hierarchy import AXIS, hierarchy_of, nearest, values_of
+from mendloop.evaluator.domain.hierarchy import AXIS, Tree, nearest, tree_of, values_of
 from mendloop.evaluator.domain.weakness import SliceRules
 from mendloop.evaluator.ports import Embedder
 
@@ -44,9 +46,12 @@ def open_clusters(spec: RunSpec, *, rules: SliceRules, store: ArtifactStore, emb
     if kept is not None:
         return _read(kept)
     texts = [item.prompt for item in items]
-    nodes = hierarchy_of(embedder.embed(texts), texts, min_items=min_items)
-    values = values_of(nodes, item_count=len(items))
-    log.info("hierarchy built", extra={"embedder": embedder.name, "item_count": len(items), "node_count": len(nodes)})
+    projector = embedder.fit(texts)
+    tree = tree_of(projector.embed(texts), texts, min_items=min_items)
+    values = values_of(tree.nodes, item_count=len(items))
+    facts = {"embedder": embedder.name, "item_count": len(items), "node_count": len(tree.nodes)}
+    log.info("hierarchy built", extra=facts)
+    _store(tree, spec, embedder=embedder.name, state=projector.to_bytes(), store=store)
     return _keep(items, values, store=store, key=key)
 
 
@@ -66,6 +71,15 @@ def sealed_clusters(
     found = nearest(vectors[len(items) :], among=vectors[: len(items)])
     values = [clusters[items[row].item_id] for row in found.tolist()]
     return _keep(sealed, values, store=sealed_store, key=key)
+
+
+def _store(tree: Tree, spec: RunSpec, *, embedder: str, state: bytes, store: ArtifactStore) -> None:
+    """The hierarchy itself, so that other services can place prompts that are no items of it."""
+    values = {node.path: node.value for node in tree.nodes}
+    made = stored.Hierarchy(tree.cuts, values, embedder, state)
+    artifact = store.put(made.to_bytes(), media_type=stored.MEDIA_TYPE)
+    name = stored.hierarchy_name(spec.items.sha256, spec.recipe.suite)
+    store.put_doc(stored.NAMESPACE, name, json.dumps(asdict(artifact)).encode())
 
 
 def _keep(items: Sequence[Item], values: Sequence[tuple[str, ...]], *, store: ArtifactStore, key: str) -> Clusters:

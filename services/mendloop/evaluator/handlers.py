@@ -36,6 +36,7 @@ from mendloop.evaluator.history import SliceHistory
 from mendloop.evaluator.measurement import Measurement, shard_name
 from mendloop.evaluator.messages import completed, failed, metering, sealed_comparisons
 from mendloop.evaluator.ports import Embedder, ModelLoader, OutcomeStore, Scored
+from mendloop.judging.belief import Detector, detectors_of, judged
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ REPEATS = "repeats"
 """The part under which every draw of every item is kept, where there is more than one."""
 SCORER_HEALTH = "scorer-health"
 """Namespace of the documents that say what the check of the scorer found, by evaluation id."""
+
+DETECTORS, JUDGED = "detectors", "judged"
+"""Namespaces, by evaluation id: how far the suite's detectors can be believed, and what their verdicts are worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ def on_shard_scored(event: Event, *, ports: Ports) -> list[Emit]:
     outcomes = ports.outcomes.rows(whole)
     search = find_weak_slices(outcomes, rules=rules)
     _record(shard, search, outcomes, store=ports.store)
+    _judge(shard, outcomes, store=ports.store)
     history = SliceHistory(ports.store)
     history.note(shard, whole.outcomes)
     weak = search.weak if ready.diagnosis_wanted else ()
@@ -206,10 +211,26 @@ def _check_scorer(ready: checkpoint_pb2.CheckpointReady, spec: RunSpec, *, ports
     name = _id_of(spec, ready.checkpoint)
     if ports.store.get_doc(SCORER_HEALTH, name) is not None:
         return
-    health = check_scorer(spec.task(), get_rows(ports.store, spec.items, kind=Item))
+    task = spec.task()
+    detectors = [detector.document() for detector in detectors_of(task)]
+    ports.store.put_doc(DETECTORS, name, json.dumps(detectors).encode())
+    health = check_scorer(task, get_rows(ports.store, spec.items, kind=Item))
     log.info("scorer checked", extra={"run_id": ready.position.run_id, "evaluation_id": name, **health.facts()})
     refuse_unsound(health, task_name=spec.recipe.task)
     ports.store.put_doc(SCORER_HEALTH, name, json.dumps(health.facts(), sort_keys=True).encode())
+
+
+def _judge(shard: evaluation_pb2.ShardScored, outcomes: Sequence[Outcome], *, store: ArtifactStore) -> None:
+    """What the verdicts of the suite's detectors are worth, where it has any: for the report."""
+    raw = store.get_doc(DETECTORS, shard.evaluation_id)
+    detectors = [Detector.read(document) for document in json.loads(raw)] if raw else []
+    if not detectors:
+        return
+    found = judged(detectors, outcomes)
+    store.put_doc(JUDGED, shard.evaluation_id, json.dumps(found).encode())
+    for row in found:
+        kept = {name: row[name] for name in ("axis", "value", "kind", "n", "observed", "corrected", "flags")}
+        log.info("detector applied", extra={"evaluation_id": shard.evaluation_id, **kept})
 
 
 def _loader(spec: RunSpec, *, ports: Ports) -> ModelLoader:

@@ -29,6 +29,16 @@ class ModelLoader(Protocol):
         """The model of a checkpoint. Raises Permanent where it does not load."""
 
 
+class Projector(Protocol):
+    """Embeds any text beside those that it was fitted to."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(texts, dimensions), rows of length 1, comparable over calls."""
+
+    def to_bytes(self) -> bytes:
+        """What another process needs, beside the embedder's name, to embed alike; may be empty."""
+
+
 class Embedder(Protocol):
     """Turns texts into vectors."""
 
@@ -38,6 +48,9 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, dimensions), rows of length 1; only rows of one call are comparable."""
+
+    def fit(self, texts: Sequence[str]) -> Projector:
+        """An embedder whose rows are comparable over calls, fitted to these texts where it learns from texts."""
 
 
 class Scored(NamedTuple):

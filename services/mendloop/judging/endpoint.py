@@ -1,16 +1,12 @@
-"""A judge behind an OpenAI-compatible chat endpoint. Knows HTTP; knows no criterion."""
+"""A judge behind an OpenAI-compatible chat endpoint. Knows the endpoint; knows no criterion."""
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from mendloop.core.errors import Permanent, Retryable
 from mendloop.judging.port import Choice, Judgement, Question, judge_prompt, pair_prompt, read_choice, read_judgement
+from mendloop.models.chat import ChatEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +33,14 @@ class EndpointJudge:
         return [read_choice(said) for said in self._said([pair_prompt(*pair) for pair in questions], seed=0)]
 
     def _said(self, prompts: Sequence[str], *, seed: int) -> list[str]:
-        with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(lambda prompt: self._ask(prompt, seed=seed), prompts))
-
-    def _ask(self, prompt: str, *, seed: int) -> str:
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "seed": seed,
-        }
-        headers = {"Content-Type": "application/json"}
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
-        request = urllib.request.Request(
-            f"{self.url.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers=headers
+        endpoint = ChatEndpoint(
+            self.url,
+            self.model,
+            role="judge",
+            api_key=self.api_key,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            timeout_s=self.timeout_s,
+            concurrency=self.concurrency,
         )
-        try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
-                return str(json.load(response)["choices"][0]["message"]["content"] or "")
-        except urllib.error.HTTPError as error:
-            kind = Retryable if error.code == 429 or error.code >= 500 else Permanent
-            raise kind(f"the judge at {self.url} answered {error.code}: {error.read()[:200]!r}") from error
-        except (OSError, TimeoutError) as error:
-            raise Retryable(f"the judge at {self.url} does not answer: {error}") from error
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise Permanent(f"the judge at {self.url} gave no chat completion: {error!r}; check the url") from error
+        return endpoint.answers(prompts, seed=seed)

@@ -35,12 +35,14 @@ class JudgeError:
     """What was measured. A judgement without answer counts as wrong in both rates.
 
     sensitivity: share of the items that satisfy the criterion which the judge accepts; specificity: share of the
-    others which it rejects.
+    others which it rejects. held_back: share of those others that it does not accept, silence included: what a score
+    makes of its words, and what an observed rate is corrected by.
     """
 
     sensitivity: Rate
     specificity: Rate
     unanswered_count: int
+    held_back: Rate | None = None
 
     @property
     def informedness(self) -> float:
@@ -82,6 +84,7 @@ def measure_judge(judge: Judge, labelled: Sequence[Labelled]) -> JudgeError:
         sensitivity=rate(sum(answer.is_met is True for answer in good), len(good)),
         specificity=rate(sum(answer.is_met is False for answer in bad), len(bad)),
         unanswered_count=sum(answer.is_met is None for answer in answers),
+        held_back=rate(sum(answer.is_met is not True for answer in bad), len(bad)),
     )
 
 
@@ -104,6 +107,28 @@ def admit(error: JudgeError, *, limits: Limits | None = None) -> None:
             )
 
 
+def admit_stable(stability: Stability, *, self_agreement: float, swap_agreement: float) -> tuple[str, ...]:
+    """What is doubtful, in words. Raises Permanent, with the figures, for a judge that contradicts itself.
+
+    Both bounds hold for the lower end of the interval. Preferences that follow the place are told, and no more: a
+    score asks about one output, where there is no second place.
+    """
+    own = stability.self_agreement
+    if own.interval.low < self_agreement:
+        raise Permanent(
+            f"the judge agrees with itself on {own.value:.3f} of {own.n} questions (95 % interval"
+            f" {own.interval.low:.3f} to {own.interval.high:.3f}); its lower bound must be at least {self_agreement}:"
+            " take another judge or another wording, lower its temperature, or label more items"
+        )
+    swap, first = stability.swap_agreement, stability.first_share
+    if swap is None or swap.interval.low >= swap_agreement:
+        return ()
+    return (
+        f"its preference follows the answers in {swap.value:.0%} of {swap.n} pairs that changed places"
+        + (f", and the first place in {first.value:.0%} of the others" if first and first.n else ""),
+    )
+
+
 def corrected_rate(accepted: int, n: int, *, error: JudgeError) -> Corrected:
     """The true rate behind a judge's rate (Rogan & Gladen 1978, Am. J. Epidemiol. 107:71), cut to 0..1.
 
@@ -115,11 +140,11 @@ def corrected_rate(accepted: int, n: int, *, error: JudgeError) -> Corrected:
     observed = accepted / n if n else 0.0
     confidence = 1 - 0.05 / 3
     seen = clopper_pearson(accepted, n, confidence=confidence)
+    specificity = error.held_back or error.specificity
     yes, no = (
-        clopper_pearson(round(r.value * r.n), r.n, confidence=confidence)
-        for r in (error.sensitivity, error.specificity)
+        clopper_pearson(round(r.value * r.n), r.n, confidence=confidence) for r in (error.sensitivity, specificity)
     )
-    value = _rogan_gladen(observed, error.sensitivity.value, error.specificity.value)
+    value = _rogan_gladen(observed, error.sensitivity.value, specificity.value)
     low = _rogan_gladen(seen.low, yes.high, no.low)
     high = _rogan_gladen(seen.high, yes.low, no.high)
     return Corrected(value, Interval(min(low, value), max(high, value)), observed, n)

@@ -24,3 +24,8 @@ class Asker(Protocol):
 def asker_of(task: object) -> Asker | None:
     """The asker of a family (its attribute `asker`); None: each item is one greedy output of its prompt."""
     return cast("Asker | None", getattr(task, "asker", None))
+
+
+def scored_text(task: object, generation: Generation) -> str:
+    """What a family's scorer reads, and what is stored: the text; all that was said where the family `keeps_lead`."""
+    return generation.lead + generation.text if getattr(task, "keeps_lead", False) else generation.text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mendloop.core.errors import Permanent
 
@@ -78,10 +78,19 @@ def decoded(tokenizer: Tokenizer, ids: Sequence[int], *, eos_ids: frozenset[int]
     return str(tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def answer_text(text: str, *, prompt_text: str, stop: Sequence[str]) -> str:
-    """What was said after a prompt: cut before the first stop string, without the separator in front."""
+class Answer(NamedTuple):
+    """What was said after a prompt. lead is the separator in front, where it was said: lead + text is all of it."""
+
+    lead: str
+    text: str
+
+
+def answer_of(text: str, *, prompt_text: str, stop: Sequence[str]) -> Answer:
+    """An output cut before the first stop string and parted from the separator in front."""
     found = [text.index(mark) for mark in stop if mark and mark in text]
-    return (text[: min(found)] if found else text).removeprefix(separator(prompt_text))
+    said = text[: min(found)] if found else text
+    rest = said.removeprefix(separator(prompt_text))
+    return Answer(said[: len(said) - len(rest)], rest)
 
 
 def encode_prompts(tokenizer: Tokenizer, prompt_texts: Sequence[str]) -> list[Ids]:
@@ -119,6 +128,22 @@ def encode_examples(
         kept = ids if max_tokens is None else ids[:max_tokens]
         encoded.append(Encoded(kept, min(len(start), len(kept)), is_cut=len(kept) < len(ids)))
     return encoded
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoded]:
+    """The ids of whole texts, each after BOS (EOS where the tokenizer has no BOS) and with the EOS behind.
+
+    Special tokens that the tokenizer adds by itself are part of the text: a BOS is then predicted from the BOS before
+    it, as lm_eval's perplexities count it. A text that begins with the BOS in writing gets no further one.
+    Raises Permanent where the tokenizer has no EOS.
+    """
+    first, eos = _first_id(tokenizer), eos_id(tokenizer)
+    mark = str(tokenizer.decode([first]))
+    own = [bool(mark) and text.startswith(mark) for text in texts]
+    ids = [
+        tuple(tokenizer(text, add_special_tokens=not is_own).input_ids) for text, is_own in zip(texts, own, strict=True)
+    ]
+    return [Encoded((first, *said, eos), 1, is_cut=False) for said in ids]
 
 
 def encode_example(

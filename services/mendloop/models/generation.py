@@ -11,7 +11,10 @@ from mendloop.core.records import StopReason
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One output. stop_reason "length" means that the limit cut it off."""
+    """One output. stop_reason "length" means that the limit cut it off.
+
+    text goes without the space that joins it to its prompt; lead is that space where the model said it.
+    """
 
     text: str
     prompt_token_count: int
@@ -19,6 +22,7 @@ class Generation:
     stop_reason: StopReason
     latency_s: float = field(default=0.0, compare=False)
     """Seconds from the call to the last token, waiting in a batch or in a queue included."""
+    lead: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,20 @@ class LanguageModel(Protocol):
 
         An empty prompt is BOS, or EOS where the tokenizer has no BOS; only after it may a completion exceed the
         context.
+        """
+
+
+@runtime_checkable
+class LikelihoodModel(LanguageModel, Protocol):
+    """A checkpoint that also scores texts of which nothing says that they end."""
+
+    def continuation_logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """logprobs without the EOS, which is given as 0; is_greedy is told."""
+
+    def text_logprobs(self, texts: Sequence[str]) -> list[TokenLogprobs]:
+        """continuation_logprobs of whole texts after BOS, or EOS where the tokenizer has no BOS.
+
+        A BOS that the tokenizer adds by itself is one of the text's tokens.
         """
 
 

@@ -8,17 +8,16 @@ Shapes: B rows of a batch, T positions, V vocabulary.
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, LlamaConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from mendloop.core.errors import Permanent
 from mendloop.core.records import StopReason
@@ -27,18 +26,19 @@ from mendloop.models.encoding import (
     Encoded,
     Ids,
     Tokenizer,
-    answer_text,
+    answer_of,
     decoded,
     encode_examples,
     encode_prompts,
+    encode_texts,
     eos_id,
 )
+from mendloop.models.forward import Forward
 from mendloop.models.generation import Generation, Sampling, TokenLogprobs
-from mendloop.models.windows import joined, windows
+from mendloop.models.likelihood import Likelihoods, scored_completions, scored_continuations, with_eos
+from mendloop.models.teacher_forcing import TeacherForcing, buckets
 
 BATCH_ROWS = 64
-LOGIT_LIMIT = 2**27
-"""Most logits (rows x positions x vocabulary) of one teacher-forced batch: 512 MiB in float32."""
 
 
 Choice = Callable[[Any, Sequence[int]], Any]
@@ -98,11 +98,10 @@ class TransformersModel:
         self._eos_ids = frozenset({eos_id(tokenizer), *_extra_eos_ids(model)})
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_id(tokenizer)
         self._context = getattr(model.config, "max_position_embeddings", None) or math.inf
-        known = inspect.signature(model.forward).parameters
-        # transformers 5.24 renamed past_key_values
-        self._cache_argument = "cache" if "cache" in known else "past_key_values"
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
-        self._takes_positions = "position_ids" in known
+        self._forward = Forward(model)
+        self._teacher_forcing = TeacherForcing(
+            self._forward, pad_id=self._pad_id, batch_rows=batch_rows, check_finite=self._check_finite
+        )
 
     @property
     def uses_gpu(self) -> bool:
@@ -166,30 +165,22 @@ class TransformersModel:
         Computed in float32. An example without a prompt that exceeds the context is measured in windows. Raises
         Permanent for any other that does not fit the context, and for NaN or infinity.
         """
-        examples = encode_examples(self._tokenizer, prompts, completions)
-        parts: list[Encoded] = []
-        counts: list[int] = []
-        for example, prompt in zip(examples, prompts, strict=True):
-            fits = len(example.input_ids) <= self._context + 1
-            if not fits and prompt:
-                raise Permanent(
-                    f"prompt and completion have {len(example.input_ids)} tokens, the context of {self._name} has "
-                    f"{self._context}: {prompt[:80]!r}"
-                )
-            own = [example] if fits else windows(example, context=int(self._context))
-            parts += own
-            counts.append(len(own))
-        scored = iter(self.token_logprobs(parts))
-        return [joined([next(scored) for _ in range(count)]) for count in counts]
+        return self._likelihoods(scored_completions, prompts, encode_examples(self._tokenizer, prompts, completions))
+
+    def continuation_logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """logprobs without the EOS; the completions of one prompt share what the prompt costs."""
+        return self._likelihoods(scored_continuations, prompts, encode_examples(self._tokenizer, prompts, completions))
+
+    def text_logprobs(self, texts: Sequence[str]) -> list[TokenLogprobs]:
+        """continuation_logprobs of whole texts, special tokens of the tokenizer's own included."""
+        return self._likelihoods(scored_continuations, [""] * len(texts), encode_texts(self._tokenizer, texts))
 
     def token_logprobs(self, examples: Sequence[Encoded]) -> list[TokenLogprobs]:
         """logprobs of examples that are token ids already and fit the context."""
-        results: list[TokenLogprobs | None] = [None] * len(examples)
-        lengths = [len(example.input_ids) for example in examples]
-        for rows in _buckets(lengths, rows=self._rows_of_logits(max(lengths, default=1))):
-            for row, scored in zip(rows, self._teacher_forced([examples[row] for row in rows]), strict=True):
-                results[row] = scored
-        return [result for result in results if result is not None]
+        return [with_eos(scored) for scored in self._teacher_forcing.score(examples)]
+
+    def _likelihoods(self, of: Likelihoods, prompts: Sequence[str], examples: Sequence[Encoded]) -> list[TokenLogprobs]:
+        return of(examples, prompts, context=self._context, name=self._name, score=self._teacher_forcing.score)
 
     def _outputs(
         self, prompts: Sequence[str], *, sampling: Sampling | None, max_new_tokens: int, stop: Sequence[str]
@@ -200,7 +191,7 @@ class TransformersModel:
         encoded = encode_prompts(self._tokenizer, prompts)
         limits = [self._room(ids, wanted=max_new_tokens) for ids in encoded]
         results: list[Generation | None] = [None] * len(prompts)
-        for rows in _buckets([len(ids) for ids in encoded], rows=self._batch_rows):
+        for rows in buckets([len(ids) for ids in encoded], rows=self._batch_rows):
             outputs = self._continue(
                 [encoded[row] for row in rows],
                 limits=[limits[row] for row in rows],
@@ -208,8 +199,8 @@ class TransformersModel:
                 draw=_greedy if sampling is None else _Draw(sampling, rows),
             )
             for row, (ids, reason, ended) in zip(rows, outputs, strict=True):
-                text = answer_text(self._text(ids), prompt_text=prompts[row], stop=stop)
-                results[row] = Generation(text, len(encoded[row]), len(ids), reason, ended - started)
+                lead, text = answer_of(self._text(ids), prompt_text=prompts[row], stop=stop)
+                results[row] = Generation(text, len(encoded[row]), len(ids), reason, ended - started, lead)
         return [result for result in results if result is not None]
 
     def _room(self, ids: Ids, *, wanted: int) -> int:
@@ -219,9 +210,6 @@ class TransformersModel:
                 f"a prompt of {len(ids)} tokens leaves no room in the context of {self._name} ({self._context} tokens)"
             )
         return int(min(wanted, room))
-
-    def _rows_of_logits(self, length: int) -> int:
-        return max(1, min(self._batch_rows, LOGIT_LIMIT // (length * int(self._model.config.vocab_size))))
 
     @torch.inference_mode()
     def _continue(
@@ -236,7 +224,7 @@ class TransformersModel:
         ids_BT = torch.tensor([[self._pad_id] * (width - len(ids)) + list(ids) for ids in prompts], device=device)
         mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
         positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self._model.config)
+        cache = self._forward.new_cache()
         outputs: list[list[int]] = [[] for _ in prompts]
         ends: dict[int, tuple[StopReason, float]] = {}
         live = list(range(len(prompts)))
@@ -261,10 +249,7 @@ class TransformersModel:
         return [(outputs[row], *ends[row]) for row in range(len(prompts))]
 
     def _next_logits(self, ids_BT: Any, mask_BT: Any, positions_BT: Any, cache: Any) -> Any:
-        arguments = {"attention_mask": mask_BT, self._cache_argument: cache, "use_cache": True, **self._last_only}
-        if self._takes_positions:
-            arguments["position_ids"] = positions_BT
-        logits_BV = self._model(ids_BT, **arguments).logits[:, -1]
+        logits_BV = self._forward.cached(ids_BT, mask_BT=mask_BT, positions_BT=positions_BT, cache=cache, last=1)[:, 0]
         self._check_finite(logits_BV.amax(dim=-1))
         return logits_BV
 
@@ -283,30 +268,6 @@ class TransformersModel:
 
     def _text(self, ids: list[int]) -> str:
         return decoded(self._tokenizer, ids, eos_ids=self._eos_ids)
-
-    @torch.inference_mode()
-    def _teacher_forced(self, examples: list[Encoded]) -> list[TokenLogprobs]:
-        device = self._model.device
-        width = max(len(example.input_ids) for example in examples)
-        padded = [[*e.input_ids, *[self._pad_id] * (width - len(e.input_ids))] for e in examples]
-        mask = [[1] * (len(e.input_ids) - 1) + [0] * (width - len(e.input_ids)) for e in examples]
-        ids_BT = torch.tensor(padded, device=device)
-        mask_BT = torch.tensor(mask, device=device)
-        first = min(example.prompt_length for example in examples) - 1  # no completion is predicted before it
-        kept = {"logits_to_keep": width - 1 - first} if self._last_only else {}
-        logits_BTV = self._model(ids_BT[:, :-1], attention_mask=mask_BT, use_cache=False, **kept).logits
-        logits_BTV = logits_BTV[:, first + 1 - width :].float()
-        said_BT = ids_BT[:, 1 + first :]
-        picked_BT = logits_BTV.gather(-1, said_BT[..., None]).squeeze(-1)
-        scores_BT = picked_BT - logits_BTV.logsumexp(dim=-1)
-        greedy_BT = logits_BTV.argmax(dim=-1) == said_BT
-        results = []
-        for example, scores_T, greedy_T in zip(examples, scores_BT, greedy_BT, strict=True):
-            place = slice(example.prompt_length - 1 - first, len(example.input_ids) - 1 - first)
-            self._check_finite(scores_T[place])
-            *tokens, last = scores_T[place].tolist()
-            results.append(TokenLogprobs(tuple(tokens), last, is_greedy=bool(greedy_T[place][:-1].all())))
-        return results
 
     def _check_finite(self, values: Any) -> None:
         if not torch.isfinite(values).all():
@@ -344,10 +305,3 @@ def _extra_eos_ids(model: Any) -> Iterable[int]:
     if named is None:
         return ()
     return (named,) if isinstance(named, int) else tuple(named)
-
-
-def _buckets(lengths: Sequence[int], *, rows: int) -> Iterator[list[int]]:
-    """Indices in batches of about equal length: little padding."""
-    order = sorted(range(len(lengths)), key=lambda at: lengths[at])
-    for start in range(0, len(order), rows):
-        yield order[start : start + rows]

@@ -15,13 +15,24 @@ from typing import Any, Protocol, TypeVar
 
 from mendloop.core.errors import Permanent, Retryable
 from mendloop.core.records import StopReason
-from mendloop.models.encoding import Encoded, Ids, Tokenizer, answer_text, decoded, encode_examples, encode_prompts
+from mendloop.models.encoding import (
+    Encoded,
+    Ids,
+    Tokenizer,
+    answer_of,
+    decoded,
+    encode_examples,
+    encode_prompts,
+    encode_texts,
+)
 from mendloop.models.generation import Generation, Sampling, TokenLogprobs
+from mendloop.models.likelihood import Likelihoods, Scored, scored_completions, scored_continuations, with_eos
 from mendloop.models.pace import Pace, ask_all
 from mendloop.models.vllm_client import VllmClient
-from mendloop.models.windows import joined, windows
 
 T = TypeVar("T")
+MOST_IDS = 128
+"""Most ids whose log-probability vLLM gives for one position (its MAX_LOGPROB_TOKEN_IDS)."""
 NO_PROBABILITY = -9999.0
 """What vLLM writes for minus infinity, and for anything below itself."""
 FRUITLESS_ROUNDS = 2
@@ -93,25 +104,46 @@ class VllmModel:
 
         Windows and errors are those of the transformers backend.
         """
-        parts: list[Encoded] = []
-        counts: list[int] = []
-        examples = encode_examples(self.served.tokenizer, prompts, completions)
-        for example, prompt in zip(examples, prompts, strict=True):
-            fits = len(example.input_ids) <= self.served.context + 1
-            if not fits and prompt:
-                raise Permanent(
-                    f"prompt and completion have {len(example.input_ids)} tokens, the context of"
-                    f" {self.served.checkpoint} has {self.served.context:.0f}: {prompt[:80]!r}"
-                )
-            own = [example] if fits else windows(example, context=int(self.served.context))
-            parts += own
-            counts.append(len(own))
-        scored = iter(self.token_logprobs(parts))
-        return [joined([next(scored) for _ in range(count)]) for count in counts]
+        return self._likelihoods(scored_completions, prompts, self._encoded(prompts, completions))
+
+    def continuation_logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """logprobs without the EOS; one request scores all completions that are alike but for their last token."""
+        return self._likelihoods(scored_continuations, prompts, self._encoded(prompts, completions))
+
+    def text_logprobs(self, texts: Sequence[str]) -> list[TokenLogprobs]:
+        """continuation_logprobs of whole texts, special tokens of the tokenizer's own included."""
+        examples = encode_texts(self.served.tokenizer, texts)
+        return self._likelihoods(scored_continuations, [""] * len(texts), examples)
 
     def token_logprobs(self, examples: Sequence[Encoded]) -> list[TokenLogprobs]:
         """logprobs of examples that are token ids already and fit the context."""
-        return self._all([partial(self._score, example) for example in examples])
+        return [with_eos(scored) for scored in self._scores(examples)]
+
+    def _encoded(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Encoded]:
+        return encode_examples(self.served.tokenizer, prompts, completions)
+
+    def _likelihoods(self, of: Likelihoods, prompts: Sequence[str], examples: Sequence[Encoded]) -> list[TokenLogprobs]:
+        served = self.served
+        return of(examples, prompts, context=served.context, name=served.checkpoint, score=self._scores)
+
+    def _scores(self, examples: Sequence[Encoded]) -> list[Scored]:
+        """A Scorer. Examples that are alike but for their last id are one request."""
+        alike: dict[tuple[Ids, int], list[int]] = {}
+        for at, example in enumerate(examples):
+            alike.setdefault((example.input_ids[:-1], example.prompt_length), []).append(at)
+        asked = [
+            (head, length, members[start : start + MOST_IDS])
+            for (head, length), members in alike.items()
+            for start in range(0, len(members), MOST_IDS)
+        ]
+        jobs = [
+            partial(self._score, head, length, [examples[at].input_ids[-1] for at in members])
+            for head, length, members in asked
+        ]
+        found: dict[int, Scored] = {}
+        for (_, _, members), scored in zip(asked, self._all(jobs), strict=True):
+            found |= zip(members, scored, strict=True)
+        return [found[at] for at in range(len(examples))]
 
     def _outputs(
         self, prompts: Sequence[str], *, draws: Sequence[Mapping[str, Any]], max_new_tokens: int, stop: Sequence[str]
@@ -146,8 +178,8 @@ class VllmModel:
             )
             said = self._cut_ids([*said, *self._token_ids(choice)], stop=stop)
             reason = self._reason(choice, said, limit=limit, stop=stop)
-        text = answer_text(self._text(said), prompt_text=prompt, stop=stop)
-        return Generation(text, len(ids), len(said), reason, time.monotonic() - started)
+        lead, text = answer_of(self._text(said), prompt_text=prompt, stop=stop)
+        return Generation(text, len(ids), len(said), reason, time.monotonic() - started, lead)
 
     def _token_ids(self, choice: Mapping[str, Any]) -> list[int]:
         said = choice.get("token_ids")
@@ -187,35 +219,40 @@ class VllmModel:
     def _text(self, said: list[int]) -> str:
         return decoded(self.served.tokenizer, said, eos_ids=self.served.eos_ids)
 
-    def _score(self, part: Encoded) -> TokenLogprobs:
-        *head, last = part.input_ids  # the last is scored as what comes after a prompt that may fill the context
+    def _score(self, head: Ids, prompt_length: int, lasts: Sequence[int]) -> list[Scored]:
+        """The scores of head behind its prompt and of each last id behind head, which may fill the context."""
+        distinct = list(dict.fromkeys(lasts))
         choice = self._choice(
             {
                 **_PLAIN,
-                "prompt": head,
+                "prompt": list(head),
                 "max_tokens": 1,
                 "prompt_logprobs": 0,
-                "logprobs": 0,
-                "logprob_token_ids": [last],
+                "logprobs": len(distinct),
+                "logprob_token_ids": distinct,
                 "return_tokens_as_token_ids": True,
             }
         )
         try:
-            table = choice["prompt_logprobs"][part.prompt_length :]
-            found = [row[str(token)] for row, token in zip(table, head[part.prompt_length :], strict=True)]
-            end = choice["logprobs"]["top_logprobs"][0][f"token_id:{last}"]
+            table = choice["prompt_logprobs"][prompt_length:]
+            found = [row[str(token)] for row, token in zip(table, head[prompt_length:], strict=True)]
+            read = [row["logprob"] for row in found]
+            ends = {last: choice["logprobs"]["top_logprobs"][0][f"token_id:{last}"] for last in distinct}
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise Permanent(
                 f"{self._where} does not give the log-probability of every token that was asked for ({error!r});"
                 " it must be a vLLM that knows prompt_logprobs and logprob_token_ids"
             ) from error
-        values = [*(row["logprob"] for row in found), end]
-        if any(value is None or not math.isfinite(value) or value <= NO_PROBABILITY for value in values):
+        if any(
+            value is None or not math.isfinite(value) or value <= NO_PROBABILITY for value in (*read, *ends.values())
+        ):
             raise Permanent(
                 f"the checkpoint {self.served.checkpoint} computes NaN or infinity at {self._where}: its weights are"
                 " broken, or its numeric type is too narrow"
             )
-        return TokenLogprobs(tuple(values[:-1]), values[-1], all(row.get("rank") == 1 for row in found))
+        said = self._token_ids(choice)[0]  # greedy, so the most probable
+        greedy = [row.get("rank") == 1 for row in found]
+        return [Scored((*read, ends[last]), (*greedy, last == said)) for last in lasts]
 
     def _choice(self, body: dict[str, Any]) -> Mapping[str, Any]:
         body |= {"model": self.served.name, "return_token_ids": True}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -24,6 +25,9 @@ from mendloop.models.vllm_client import TIMEOUT_S, Busy, Gone, VllmClient
 START_DEADLINE_S = 900.0
 STOP_DEADLINE_S = 20.0
 LOG_TAIL = 3000
+CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+"""What vLLM 0.32's attention for the CPU computes (its get_supported_head_sizes)."""
+_ERROR = re.compile(r"\b\w+Error: .+")
 
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -71,6 +75,19 @@ def command_of(directory: Path, *, options: ServerOptions, port: int, name: str)
         "--disable-uvicorn-access-log",
         *options.arguments,
     ]
+
+
+def why_not_on_cpu(directory: Path) -> str:
+    """Why vLLM's attention for the CPU cannot compute a checkpoint; empty where nothing is known against it.
+
+    It finds out at the first request only, which kills its engine.
+    """
+    config = json.loads((directory / "config.json").read_text())
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    size = config.get("head_dim") or (hidden // heads if heads and hidden else None)
+    if size is None or size in CPU_HEAD_SIZES:
+        return ""
+    return f"its attention heads have size {size}, on a CPU they may have {', '.join(map(str, CPU_HEAD_SIZES))}"
 
 
 class VllmServer:
@@ -145,6 +162,11 @@ class VllmServer:
         with self.log_path.open("rb") as log:
             log.seek(max(0, self.log_path.stat().st_size - LOG_TAIL))
             return log.read().decode(errors="replace")
+
+    def cause(self) -> str:
+        """The first line of its log that names an error: what follows is only that the engine is dead."""
+        found = _ERROR.search(self.log_path.read_text(errors="replace"))
+        return found[0] if found else self.tail()
 
     def stop(self) -> None:
         """End it, with its engine and workers."""

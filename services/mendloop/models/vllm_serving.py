@@ -16,7 +16,7 @@ from mendloop.models.pace import Pace
 from mendloop.models.vllm_backend import Served, VllmModel
 from mendloop.models.vllm_client import Busy, Gone, VllmClient
 from mendloop.models.vllm_probe import Reference, difference, dtype_of, reference_of, tolerance_of, why_restart
-from mendloop.models.vllm_server import ServerOptions, VllmServer
+from mendloop.models.vllm_server import ServerOptions, VllmServer, why_not_on_cpu
 
 log = logging.getLogger(__name__)
 HEALTH_TIMEOUT_S = 10.0
@@ -39,6 +39,8 @@ class OwnServer:
         if self._served is not None and self._served.sha256 == directory_sha(directory) and not self._why_dead():
             return self._model(self._served)
         reference = reference_of(directory)  # first: a checkpoint that does not load kills an engine
+        if self._options.is_on_cpu and (reason := why_not_on_cpu(directory)):
+            raise Permanent(f"vLLM cannot serve {directory}: {reason}; measure it with suite.backend transformers")
         if self._server is None or self._served is None:
             self._start(reference)
         elif reason := why_restart(self._served.directory, directory) or self._why_dead():
@@ -83,7 +85,16 @@ class OwnServer:
         )
         self._server.wait_ready()
         self._client = self._server.client()
-        off, allowed = self._off_by(reference), self._tolerance(reference.directory)
+        try:
+            off, allowed = self._off_by(reference), self._tolerance(reference.directory)
+        except Retryable as error:
+            if not self._why_dead():
+                raise
+            # an engine that dies at its first request says why in its log alone
+            raise Permanent(
+                f"vLLM started with {reference.directory}, but it dies at the first request; its log"
+                f" {self._server.log_path} says: {self._server.cause()}"
+            ) from error
         if not off <= allowed:
             raise Permanent(
                 f"vLLM serves {reference.directory} wrongly: log-probabilities of a probe differ from transformers' by"

@@ -10,9 +10,11 @@ from mendloop.report.plots import (
     Difference,
     Estimate,
     Span,
+    Trend,
     gate_forest,
     loss_curves,
     slice_accuracy,
+    slice_trends,
     timeline,
 )
 from mendloop.report.summary import Document
@@ -20,6 +22,7 @@ from mendloop.report.templating import page_template
 from mendloop.report.verdict_view import presented
 
 MAX_SLICES = 24
+MAX_TRENDS = 12
 PROTECTED_GATE = "protected_non_inferior"
 
 
@@ -38,6 +41,7 @@ def _run(summary: Document) -> Document:
         "figures": _figures(summary),
         "verdicts": [presented(verdict) for verdict in summary["verdicts"]],
         "slice_plot": _slice_plot(summary),
+        "trend_plot": _trend_plot(summary),
         "gate_plot": gate_forest([_difference(gate) for gate in gates], margin=_margin(summary)) if gates else "",
         "timeline": _timeline(summary),
         "loss_plot": _loss_plot(summary),
@@ -68,6 +72,14 @@ def _slice_plot(summary: Document) -> str:
         [Comparison(r["slice"], _accuracy(r["before"]), _accuracy(r["after"]), r["is_target"]) for r in shown],
         threshold=summary["weak_below"],
     )
+
+
+def _trend_plot(summary: Document) -> str:
+    rows = [
+        Trend(row["slice"], tuple((point["round"], _accuracy(point)) for point in row["points"]))
+        for row in summary["trends"][:MAX_TRENDS]
+    ]
+    return slice_trends(rows, threshold=summary["weak_below"]) if rows else ""
 
 
 def _accuracy(part: Document | None) -> Any:

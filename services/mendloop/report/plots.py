@@ -6,6 +6,7 @@ Measured values are points with their 95 % interval; nothing is drawn without on
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -57,6 +58,13 @@ class Difference(NamedTuple):
     passed: bool
 
 
+class Trend(NamedTuple):
+    """A slice over rounds: (round, accuracy of its items)."""
+
+    label: str
+    points: tuple[tuple[int, Estimate], ...]
+
+
 class Span(NamedTuple):
     """A stage of a run in seconds from its start."""
 
@@ -65,7 +73,7 @@ class Span(NamedTuple):
     end_s: float
 
 
-def slice_accuracy(rows: Sequence[Comparison], *, threshold: float) -> str:
+def slice_accuracy(rows: Sequence[Comparison], *, threshold: float | None) -> str:
     """Accuracy of each slice before and after, with exact intervals and the threshold of weakness."""
     with styled():
         figure, axes = _canvas(len(rows), row_height=0.36)
@@ -73,12 +81,46 @@ def slice_accuracy(rows: Sequence[Comparison], *, threshold: float) -> str:
             _point(axes, row.before, y=index - 0.13, colour=BEFORE, label="before" if index == 0 else None)
             if row.after is not None:
                 _point(axes, row.after, y=index + 0.13, colour=AFTER, label="after" if index == 0 else None)
-        axes.axvline(threshold, color=BAD, linewidth=0.8, linestyle="--", label=f"weak below {threshold:g}")
+        if threshold is not None:
+            axes.axvline(threshold, color=BAD, linewidth=0.8, linestyle="--", label=f"weak below {threshold:g}")
         _rows(axes, [f"{'▸ ' if row.is_target else ''}{row.label} (n={row.before.n})" for row in rows])
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("accuracy, 95 % exact interval")
         _legend(figure, axes)
         return as_svg(figure, title="Accuracy per slice before and after")
+
+
+def slice_trends(rows: Sequence[Trend], *, threshold: float | None) -> str:
+    """The accuracy of each slice's items over the rounds, with intervals; slices stand beside one another."""
+    across = min(3, len(rows))
+    down = -(-len(rows) // across)
+    with styled():
+        figure = Figure(figsize=(7.2, 0.4 + 1.7 * down), layout="constrained")
+        grid = figure.subplots(down, across, sharey=True, squeeze=False)
+        for axes, row in zip(grid.flat, rows, strict=False):
+            rounds = [number for number, _ in row.points]
+            found = [estimate for _, estimate in row.points]
+            axes.plot(rounds, [e.value for e in found], color=AFTER, linewidth=1.2, zorder=2)
+            for at, estimate in row.points:
+                axes.plot([at, at], [estimate.low, estimate.high], color=AFTER, linewidth=1.6, solid_capstyle="round")
+                axes.plot([at], [estimate.value], "o", color=AFTER, markersize=4.5)
+                axes.annotate(f"{estimate.value:.2f}", (at, estimate.value), (6, 4), textcoords="offset points")
+            if threshold is not None:
+                axes.axhline(threshold, color=BAD, linewidth=0.8, linestyle="--")
+            axes.set_title(f"{_wrapped(row.label)} (n={found[-1].n})", fontsize=8.5)
+            axes.set_xticks(rounds, ["base" if number == 0 else f"round {number}" for number in rounds])
+            axes.set_xlim(min(rounds) - 0.3, max(rounds) + 0.45)
+            axes.set_ylim(-0.03, 1.08)
+            axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.6)
+        for axes in list(grid.flat)[len(rows) :]:
+            axes.set_axis_off()
+        for axes in grid[:, 0]:
+            axes.set_ylabel("accuracy")
+        return as_svg(figure, title="Slices over checkpoints")
+
+
+def _wrapped(label: str) -> str:
+    return "\n".join(textwrap.wrap(label, 34)) or label
 
 
 def gate_forest(rows: Sequence[Difference], *, margin: float) -> str:

@@ -5,13 +5,16 @@ Knows run views and the training reports they point to; knows no page and no plo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.core.run_spec import RunSpec
 from mendloop.core.training import TrainingReport
+from mendloop.report.trends import trends_of
 from mendloop.report.verdicts import verdict_document
 from mendloop.runs.model import RoundView, RunView
 from mendloop.runs.parts import Decision, Plan
@@ -20,6 +23,10 @@ from mendloop.runs.values import Accuracy, Fix
 
 Document = dict[str, Any]
 SHORT = 12
+AXES_READ = "axes-reader-of-items"
+"""Where the submission keeps how a language model read axes, by the artifact of the items."""
+JUDGED = "judged"
+"""Where the evaluator keeps what its detectors' verdicts are worth, by evaluation id."""
 
 
 def summarize(view: RunView, *, store: ArtifactStore) -> Document:
@@ -40,6 +47,9 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         ],
         "plans": [_plan(part, part.plan) for part in view.rounds if part.plan is not None],
         "slices": _slices(view),
+        "trends": trends_of(view, store=store),
+        "judged": _judged_rows(view, store),
+        "axes_read": _axes_read(view, store),
         "gate_decision": ("promoted" if decision.promoted else "rejected") if decision else "none",
         "gate_reason": decision.reason if decision else "",
         "gates": [{**asdict(gate), "slice": gate.slice.name} for gate in decision.gates] if decision else [],
@@ -99,6 +109,24 @@ def _slices(view: RunView) -> list[Document]:
         "after": _estimate(everything) if everything is not None else None,
     }
     return [whole, *(row for row in rows if row["slice"] != "all items")]
+
+
+def _judged_rows(view: RunView, store: ArtifactStore) -> list[Document]:
+    """What the evaluator kept of its suite's detectors; of rounds that measured anything."""
+    rows = []
+    for part in view.rounds:
+        raw = store.get_doc(JUDGED, part.evaluation.evaluation_id) if part.evaluation is not None else None
+        rows += [{"round": part.number, **row} for row in json.loads(raw)] if raw else []
+    return rows
+
+
+def _axes_read(view: RunView, store: ArtifactStore) -> list[Document]:
+    """How a language model read axes of the run's items; empty where none did or no run specification was read."""
+    if view.recipe is None or view.request is None or view.request.run_spec is None:
+        return []
+    items = RunSpec.load(store, view.request.run_spec).items
+    raw = store.get_doc(AXES_READ, items.sha256)
+    return list(json.loads(raw)) if raw else []
 
 
 def _accuracies(part: RoundView) -> Iterator[tuple[str, Accuracy]]:

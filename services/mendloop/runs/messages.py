@@ -102,6 +102,11 @@ def failure(message: evaluation_pb2.EvalFailed, stamp: Stamp) -> parts.Failure:
         message.q_value,
         message.threshold,
         tuple(message.example_ids),
+        message.slice_version,
+        tuple(
+            parts.TrendPoint(point.round, point.evaluation_id, artifact(point.checkpoint), accuracy(point.accuracy))
+            for point in message.trend
+        ),
     )
 
 

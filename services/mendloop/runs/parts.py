@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mendloop.artifacts.store import Artifact
-from mendloop.runs.values import Accuracy, CauseScore, Cost, Fix, Slice, SliceScore, Stamp
+from mendloop.runs.values import Accuracy, CauseScore, Cost, Fix, Slice, SliceScore, Stamp, exact_accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,16 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class TrendPoint:
+    """What the items that a slice has today were on an earlier checkpoint; accuracy is over both splits."""
+
+    round: int
+    evaluation_id: str
+    checkpoint: Artifact | None
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """EvalFailed: a weak slice, on the search split and on the split that had to agree."""
 
@@ -100,6 +110,13 @@ class Failure:
     q_value: float
     threshold: float
     example_ids: tuple[str, ...]
+    slice_version: str = ""
+    trend: tuple[TrendPoint, ...] = ()
+
+    @property
+    def both(self) -> Accuracy:
+        """Accuracy over both splits, which is what the trend's points are."""
+        return exact_accuracy(self.accuracy.correct + self.confirmation.correct, self.accuracy.n + self.confirmation.n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from mendloop.core.stats import clopper_pearson
+
 UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 
 
@@ -56,6 +58,12 @@ class Accuracy:
     def value(self) -> float | None:
         """The proportion; None where nothing was measured."""
         return self.correct / self.n if self.n else None
+
+
+def exact_accuracy(correct: int, n: int) -> Accuracy:
+    """A proportion with its Clopper-Pearson interval."""
+    interval = clopper_pearson(correct, n)
+    return Accuracy(n, correct, interval.low, interval.high)
 
 
 @dataclass(frozen=True, slots=True)

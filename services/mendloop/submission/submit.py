@@ -31,6 +31,7 @@ from mendloop.core.run_spec import RunSpec
 from mendloop.core.tasks import Task, find_task
 from mendloop.core.wire import artifact_ref
 from mendloop.models.checkpoint import check_directory, save_checkpoint
+from mendloop.submission.reading import note_axes_read, with_read_axes
 from mendloop.v1 import common_pb2, loop_pb2
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,9 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         task = find_task(recipe.task, recipe.suite.options)
     with _blaming("suite"):
         items = draw_items(task, recipe)
+    with _blaming("suite.axes_reader"):
+        sealed = with_read_axes([item for item in items if item.split == "sealed"], recipe, store=sealed_store)
+        items = [*with_read_axes([i for i in items if i.split != "sealed"], recipe, store=store), *sealed]
     with _blaming("suite.axes"):
         check_axes(items, axes=recipe.suite.axes)
     with _blaming("gates.protected"):
@@ -70,7 +74,9 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
             raise InvalidRecipe(f"task {recipe.task!r} has no example left with the options {recipe.corpus}")
     with _blaming("pool"):
         pool = _clean("pool", _with_axes(task.pool(recipe.pool), task, recipe), marks=marks) if recipe.pool else []
-    sealed = [item for item in items if item.split == "sealed"]
+    opened = [item for item in items if item.split != "sealed"]
+    kept = put_rows(store, opened, kind=Item)
+    note_axes_read(recipe, opened, items_sha=kept.sha256, store=store)
     document = {"algorithm": "sha256", "fingerprints": sorted(marks)}
     with _blaming("base.model"), model as directory:
         base = save_checkpoint(store, directory)
@@ -79,7 +85,7 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         base=base,
         corpus=put_rows(store, corpus, kind=Example),
         pool=put_rows(store, pool, kind=Example) if pool else None,
-        items=put_rows(store, [item for item in items if item.split != "sealed"], kind=Item),
+        items=kept,
         sealed_items=put_rows(sealed_store, sealed, kind=Item) if sealed else None,
         fingerprints=store.put(json.dumps(document).encode(), media_type="application/json"),
     )

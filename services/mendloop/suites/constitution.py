@@ -9,6 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,8 +18,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mendloop.core.errors import InvalidRecipe
+from mendloop.judging.belief import Detector
 from mendloop.judging.endpoint import EndpointJudge
-from mendloop.judging.error import Labelled, Limits, admit, measure_judge
+from mendloop.judging.error import JudgeError, Labelled, Limits, admit, admit_stable, measure_judge, measure_stability
 from mendloop.judging.port import Judge, Judgement, Question
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,9 @@ class JudgeDetector(_Section):
     url: str
     model: str
     api_key_file: Path | None = None
+    stability_temperature: float = Field(
+        0.7, ge=0, description="Temperature at which it is asked again under other seeds; scores are taken at 0."
+    )
 
 
 class Answer(_Section):
@@ -66,6 +71,16 @@ class LimitSettings(_Section):
     sensitivity: float = Field(0.8, ge=0, le=1)
     specificity: float = Field(0.8, ge=0, le=1)
     items_of_each: int = Field(30, ge=1)
+    self_agreement: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="Least lower bound of the share of labelled answers that a judge judges alike"
+        " under three seeds; below it is refused.",
+    )
+    swap_agreement: float = Field(
+        0.7, ge=0, le=1, description="The same of pairs that a judge prefers alike in both orders; below it is flagged."
+    )
 
 
 class Principle(_Section):
@@ -111,19 +126,44 @@ def measured_detector(principle: Principle) -> Judge:
     A rule must be right on every one; raises InvalidRecipe. A classifier or judge must reach the limits; raises
     Permanent with its figures. The figures are logged.
     """
+    return _measured(principle)[0]
+
+
+def believed_detector(principle: Principle) -> Detector:
+    """How far the detector can be believed: its error, and of a judge whether it agrees with itself.
+
+    The judge is asked about every labelled answer under three seeds, and about pairs of a kept and a broken one in both
+    orders. Raises as measured_detector, and Permanent for a judge that contradicts itself.
+    """
+    _, error = _measured(principle)
+    name, chosen, limits = principle.name, principle.detector, principle.limits
+    if not isinstance(chosen, JudgeDetector):
+        return Detector("principle", name, chosen.kind, error)
+    judge = replace(_endpoint(chosen), temperature=chosen.stability_temperature)
+    labelled = principle.labelled()
+    kept, broken = ([one.question for one in labelled if one.is_met is is_met] for is_met in (True, False))
+    pairs = [pair if at % 2 else pair[::-1] for at, pair in enumerate(zip(kept, broken, strict=False))]
+    questions = [one.question for one in labelled]
+    stability = measure_stability(judge, questions, pairs=pairs, pair_judge=_endpoint(chosen))
+    flags = admit_stable(stability, self_agreement=limits.self_agreement, swap_agreement=limits.swap_agreement)
+    return Detector("principle", name, chosen.kind, error, stability, flags)
+
+
+def _measured(principle: Principle) -> tuple[Judge, JudgeError]:
     detector = _detector(principle)
     error = measure_judge(detector, principle.labelled())
     facts = {"principle": principle.name, "detector": principle.detector.kind, "unanswered": error.unanswered_count}
     figures = {"sensitivity": error.sensitivity, "specificity": error.specificity}
     log.info("detector measured", extra={**facts, **{name: json.dumps(value) for name, value in figures.items()}})
     if principle.detector.kind != "rule":
-        admit(error, limits=Limits(**principle.limits.model_dump()))
+        asked = principle.limits.model_dump(include={"sensitivity", "specificity", "items_of_each"})
+        admit(error, limits=Limits(**asked))
     elif error.informedness < 1:
         raise InvalidRecipe(
             f"the rule of principle {principle.name!r} is wrong on its labelled answers: it keeps"
             f" {error.sensitivity.value:.0%} of the kept, finds {error.specificity.value:.0%} of the broken; repair it"
         )
-    return detector
+    return detector, error
 
 
 def _detector(principle: Principle) -> Judge:
@@ -136,6 +176,10 @@ def _detector(principle: Principle) -> Judge:
             return _Program(getattr(import_module(module), name), threshold=chosen.threshold)
         except (ImportError, AttributeError) as error:
             raise InvalidRecipe(f"principle {principle.name!r}: no classifier {chosen.function!r}: {error}") from error
+    return _endpoint(chosen)
+
+
+def _endpoint(chosen: JudgeDetector) -> EndpointJudge:
     key = chosen.api_key_file.read_text().strip() if chosen.api_key_file else ""
     return EndpointJudge(chosen.url, chosen.model, api_key=key)
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split, fingerprint
 from mendloop.core.tasks import Conditions, Options
+from mendloop.steps.checkers import DESCRIPTION, StepNames, checkers_of, with_steps
 from mendloop.suites.dynamic import checked, lenient
 from mendloop.suites.jsonl import read_examples
 
@@ -42,6 +43,7 @@ class InspectOptions(BaseModel):
     task: str = Field(description="Name of the function that makes it.")
     args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the function.")
     axes: list[str] = Field(default_factory=list, description="Metadata fields of samples that become axes.")
+    steps: StepNames = Field(default_factory=list, description=DESCRIPTION)
 
 
 class InspectTask:
@@ -60,6 +62,7 @@ class InspectTask:
         if len(scorers) != 1:
             raise InvalidRecipe(f"task {self._options.task!r} has {len(scorers)} scorers; one is needed")
         self._scorer = scorers[0]
+        self._checkers = checkers_of(self._options.steps)
         solver = self._task.solver
         self._solver = chain(*solver) if isinstance(solver, list) else solver
 
@@ -95,7 +98,8 @@ class InspectTask:
         document = json.loads(item.document)
         state, _ = self._solved(document, output)
         score = asyncio.run(self._scorer(state, Target(document["target"])))
-        return Score(float(value_to_float()(score.value)), "scorer" if score.answer else "none")
+        found = Score(float(value_to_float()(score.value)), "scorer" if score.answer else "none")
+        return with_steps(found, prompt=item.prompt, output=output, checkers=self._checkers)
 
     def rescore(self, item: Item, output: str) -> Score:
         """The task's scorer, then the lenient one."""

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split, fingerprint
 from mendloop.core.tasks import Conditions, Options
+from mendloop.steps.checkers import checkers_of, with_steps
 from mendloop.suites.jsonl import read_examples
 from mendloop.suites.lm_eval_requests import LikelihoodAsker, Pair, output_of, responses_of
 from mendloop.suites.lm_eval_tasks import LmEvalOptions, load_task, named_filter, stop_strings
@@ -49,8 +50,9 @@ class LmEvalTask:
 
     What `score` means, by the task's type:
     generate_until: the metric of the filtered output, which must lie in 0..1 (exact_match, a normalised F1 ...).
-      Outputs come without the one space that joins them to the prompt, which lm_eval's hf backend keeps: a
-      metric that counts white space after a filter that keeps it (plain exact_match) can say 1 here and 0 there.
+      Outputs keep the space that joins them to the prompt, as lm_eval's do: plain exact_match without a filter that
+      strips it says 0 where the target has none. Special tokens inside an output, which lm_eval hides, stay: a hidden
+      <unk> could make a wrong answer look right.
     multiple_choice: acc, acc_norm (log-likelihood per character), acc_bytes, acc_mutual_info or exact_match: 1 where
       the gold choice is chosen, else 0. Metrics that no single document has (mcc, f1 ...) are refused.
     loglikelihood: acc is 1 where the target is the greedy continuation, else 0; perplexity is mapped as below.
@@ -68,9 +70,15 @@ class LmEvalTask:
         self._task = load_task(self._options)
         self._kind = str(self._task.OUTPUT_TYPE)
         self._metric = self._checked_metric()
+        self._checkers = checkers_of(self._options.steps)
+        if self._checkers and self._kind != "generate_until":
+            raise InvalidRecipe(f"suite.options.steps: a task of type {self._kind} has no steps; take steps out")
         self._filter = named_filter(self._task, self._options.filter)
         self.stop_strings = stop_strings(self._task)
-        self.asker = None if self._kind == "generate_until" else LikelihoodAsker(self._pairs, self._gold_index)
+        is_rolling = self._kind == "loglikelihood_rolling"
+        asker = LikelihoodAsker(self._pairs, self._gold_index, is_rolling=is_rolling)
+        self.keeps_lead = self._kind == "generate_until"
+        self.asker = None if self._kind == "generate_until" else asker
 
     def corpus(self, options: Options) -> list[Example]:
         """Examples of a JSONL file: options path, prompt, completion (names of the fields)."""
@@ -110,7 +118,8 @@ class LmEvalTask:
         if self.asker is None:
             results, filtered = self._processed(item, [output])
             extraction = "none" if filtered[0] in (NO_MATCH, [NO_MATCH]) else f"filter:{self._filter.name}"
-            return Score(float(results[self._metric]), extraction)
+            score = Score(float(results[self._metric]), extraction)
+            return with_steps(score, prompt=item.prompt, output=output, checkers=self._checkers)
         responses = responses_of(output, is_rolling=self._kind == "loglikelihood_rolling")
         if responses is None:
             return Score(0.0, "none")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mendloop.core.records import Item
-from mendloop.models.generation import Generation, LanguageModel, TokenLogprobs
+from mendloop.models.generation import Generation, LanguageModel, LikelihoodModel, TokenLogprobs
 
 Response = Any
 """What lm_eval's process_results reads of one request: (log-likelihood, is greedy), or the number alone if rolling."""
@@ -21,10 +21,14 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodAsker:
-    """The Asker of a task. pairs gives an item's (context, continuation) pairs, gold the index of the target's."""
+    """The Asker of a task. pairs gives an item's (context, continuation) pairs, gold the index of the target's.
+
+    is_rolling: the continuations are whole texts.
+    """
 
     pairs: Callable[[Item], list[Pair]]
     gold: Callable[[Item], int]
+    is_rolling: bool = False
 
     def ask(
         self, items: Sequence[Item], *, model: LanguageModel, prompt: Callable[[str], str]
@@ -36,7 +40,7 @@ class LikelihoodAsker:
         built = [self.pairs(item) for item in items]
         asked = [[_encoded(context, text, prompt=prompt) for context, text in pairs] for pairs in built]
         flat = [pair for pairs in asked for pair in pairs]
-        answers = iter(model.logprobs([context for context, _ in flat], [text for _, text in flat]))
+        answers = iter(self._scored(flat, model=model))
         generations, targets = [], []
         for item, plain, pairs in zip(items, built, asked, strict=True):
             found = [next(answers) for _ in pairs]
@@ -48,6 +52,12 @@ class LikelihoodAsker:
             at = self.gold(item)
             targets.append(TokenLogprobs(found[at].tokens, 0.0, greedy[at]))
         return generations, targets
+
+    def _scored(self, pairs: Sequence[Pair], *, model: LanguageModel) -> list[TokenLogprobs]:
+        contexts, texts = [context for context, _ in pairs], [text for _, text in pairs]
+        if not isinstance(model, LikelihoodModel):
+            return model.logprobs(contexts, texts)
+        return model.text_logprobs(texts) if self.is_rolling else model.continuation_logprobs(contexts, texts)
 
 
 def output_of(continuations: Sequence[str], loglikelihoods: Sequence[float], greedy: Sequence[bool]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mendloop.core.errors import InvalidRecipe
+from mendloop.steps.checkers import DESCRIPTION, StepNames
 
 try:
     from lm_eval.api.task import ConfigurableTask
@@ -43,6 +44,7 @@ class LmEvalOptions(BaseModel):
     metric: str = Field("", description="Metric that is the score; empty takes the task's first.")
     filter: str = Field("", description="Filter pipeline whose output is scored; empty takes the task's first.")
     axes: list[str] = Field(default_factory=list, description="Document fields that become axes.")
+    steps: StepNames = Field(default_factory=list, description=DESCRIPTION)
     right_below: float = Field(
         0.0,
         ge=0,

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split
 from mendloop.core.tasks import Conditions, Options
+from mendloop.judging.belief import Detector
 from mendloop.judging.port import Judge, Question
-from mendloop.suites.constitution import Principle, load_constitution, measured_detector
+from mendloop.suites.constitution import Principle, believed_detector, load_constitution, measured_detector
 from mendloop.suites.dynamic import checked
 from mendloop.suites.jsonl import read_examples
 
@@ -100,6 +101,10 @@ class PrinciplesTask:
     def teach(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """Nothing: the prompts of a constitution are evaluation items."""
         return iter(())
+
+    def detectors(self) -> list[Detector]:
+        """How far the detector of each principle can be believed; measured anew. Raises as believed_detector."""
+        return [believed_detector(principle) for principle in self._principles.values()]
 
     def _measured(self, principle: Principle) -> Judge:
         if principle.name not in self._detectors:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import event, recipe, run_spec
 from diagnosis_cases import GREEN, TEMPLATE, ToyModel, ToyTask, all_items, all_probes, corpus_of, outcomes_of, wrong_on
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from mendloop.artifacts.lineage import find
 from mendloop.artifacts.store import Artifact, ArtifactStore
-from mendloop.artifacts.tables import put_rows
+from mendloop.artifacts.tables import get_rows, put_rows
+from mendloop.axes.hierarchy import Cut, Hierarchy
+from mendloop.axes.placing import Places
 from mendloop.bus.runtime import Emit
 from mendloop.core import run_spec as specification
 from mendloop.core.errors import CorruptArtifact, Interrupted, Permanent
@@ -21,7 +25,7 @@ from mendloop.core.recipe import TrainSettings
 from mendloop.core.records import Outcome
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.training import HealthCheck, TrainingJob, TrainingReport
-from mendloop.core.wire import artifact_ref, slice_message
+from mendloop.core.wire import artifact_of, artifact_ref, slice_message
 from mendloop.diagnostician.adapters.checkpoints import StoredCheckpoints
 from mendloop.diagnostician.handlers import Ports, handlers, on_eval_failed
 from mendloop.models.checkpoint import save_checkpoint
@@ -199,3 +203,30 @@ def test_a_stopping_service_gives_the_work_back(store: ArtifactStore, tmp_path: 
 def test_the_service_consumes_failures_only(store: ArtifactStore, tmp_path: Path) -> None:
     bound: dict[type[Message], object] = dict(handlers(_ports(store, tmp_path, lambda path: ToyModel())))
     assert list(bound) == [evaluation_pb2.EvalFailed]
+
+
+def test_a_slice_of_a_node_is_looked_for_in_the_corpus_by_the_runs_hierarchy(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    class ByColour:
+        def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.array([[1.0 if "green" in text else -1.0] for text in texts], dtype=np.float32)
+
+    model = ToyModel(answers=wrong_on("green"))
+    failure = _failure(store, tmp_path, model)
+    failure.slice.CopyFrom(slice_message([("cluster", "1 green")]))
+    rows = get_rows(store, artifact_of(failure.outcomes), kind=Outcome)
+    nodes = [replace(row, axes={"cluster": ("1 green" if "green" in row.prompt else "0 other",)}) for row in rows]
+    failure.outcomes.CopyFrom(artifact_ref(put_rows(store, nodes, kind=Outcome)))
+    hierarchy = Hierarchy((Cut("", np.array([1.0]), 0.0),), {"0": "0 other", "1": "1 green"}, "by-colour")
+    ports = replace(_ports(store, tmp_path, lambda path: model), places=lambda spec: Places(hierarchy, ByColour()))
+
+    placed = _only(on_eval_failed(event(failure), ports=ports))
+    unplaced = _only(on_eval_failed(event(failure), ports=_ports(store, tmp_path, lambda path: model)))
+
+    (found,) = [row for row in placed.evidence if row.measurement == "distinct_prompts"]
+    assert (found.value, found.n > 0) == (0, True)
+    assert placed.cause == diagnosis_pb2.CAUSE_DATA_MISSING
+    (abstained,) = [row for row in unplaced.evidence if row.measurement == "distinct_prompts"]
+    assert abstained.n == 0
+    assert "needs the stored hierarchy" in abstained.reading

@@ -11,10 +11,10 @@ from builders import outcome
 
 from mendloop.core.errors import Permanent
 from mendloop.core.records import Outcome
-from mendloop.evaluator.adapters.embeddings import SentenceModel, TfidfSvd, embedder_of
 from mendloop.evaluator.domain.hierarchy import AXIS, Node, hierarchy_of, nearest, values_of
 from mendloop.evaluator.domain.slices import find_weak_slices
 from mendloop.evaluator.domain.weakness import SliceRules
+from mendloop.models.embeddings import SentenceModel, TfidfSvd, embedder_of
 
 TOPICS = {
     "sort the words": ("apple", "pear", "plum"),

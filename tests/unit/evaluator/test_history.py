@@ -39,6 +39,12 @@ class FakeEmbedder:
         self.calls += 1
         return np.array([[-1, 0] if "walk" in text else [1, 0] for text in texts], dtype=np.float32)
 
+    def fit(self, texts: Sequence[str]) -> FakeEmbedder:
+        return self
+
+    def to_bytes(self) -> bytes:
+        return b""
+
 
 class NoModels:
     def load(self, checkpoint: Artifact) -> Any:

@@ -19,8 +19,8 @@ from mendloop.models.transformers_backend import TransformersModel
 from mendloop.models.vllm_backend import Served, VllmModel
 from mendloop.models.vllm_client import VllmClient
 from mendloop.models.vllm_probe import why_restart
-from mendloop.models.vllm_server import ServerOptions, command_of
-from mendloop.models.vllm_serving import GivenServer
+from mendloop.models.vllm_server import ServerOptions, command_of, why_not_on_cpu
+from mendloop.models.vllm_serving import GivenServer, OwnServer
 
 MODEL, TOKENIZER = tiny_llama(len(WORDS), seed=4), word_tokenizer()
 LOCAL = TransformersModel(MODEL, TOKENIZER, name="tiny")
@@ -217,6 +217,38 @@ def test_tied_embeddings_always_need_a_new_server(tmp_path: Path) -> None:
         del config["tie_word_embeddings"]
         (directory / "config.json").write_text(json.dumps(config))
     assert why_restart(old, new) == "input and output embeddings are tied"
+
+
+@pytest.mark.parametrize(("hidden", "reason"), [(16, "attention heads have size 8"), (64, "")])
+def test_a_head_size_that_kills_the_engine_at_its_first_request_is_known_before(
+    tmp_path: Path, hidden: int, reason: str
+) -> None:
+    checkpoint = save(tmp_path, tiny_llama(len(WORDS), hidden=hidden), TOKENIZER)
+
+    said = why_not_on_cpu(checkpoint)
+
+    assert said.startswith(reason and f"its {reason}")
+    assert bool(said) == bool(reason)
+
+
+def test_a_checkpoint_that_a_cpu_server_cannot_compute_starts_none(tmp_path: Path) -> None:
+    checkpoint = save(tmp_path / "model", tiny_llama(len(WORDS), hidden=16), TOKENIZER)
+    options = ServerOptions(python=tmp_path / "no python", log_dir=tmp_path / "log", is_on_cpu=True)
+    server = OwnServer(options, environment={}, uses_gpu=False)
+
+    with pytest.raises(Permanent, match=r"size 8, on a CPU they may have 32, .* suite.backend transformers"):
+        server.model(checkpoint)
+    assert server.pid is None
+
+
+def test_choices_that_differ_in_their_last_token_are_one_request() -> None:
+    texts = [(prompt, word) for prompt in ("w1 w2", "w3") for word in ("w4", "w5", "w6", "w4 w7", "w4 w8")]
+    with served() as (model, _):
+        theirs = model.continuation_logprobs(*zip(*texts, strict=True))
+        assert model.answered_count == 4
+    for found, ours in zip(theirs, LOCAL.continuation_logprobs(*zip(*texts, strict=True)), strict=True):
+        assert found.tokens == pytest.approx(ours.tokens, abs=1e-4)
+        assert (found.eos, found.is_greedy) == (0.0, ours.is_greedy)
 
 
 def test_a_server_is_started_in_the_type_of_the_checkpoint_and_listens_to_this_machine_only(tmp_path: Path) -> None:

@@ -36,6 +36,13 @@ METRICS = [
     ("loglikelihood_rolling", "bits_per_byte"),
 ]
 
+BOS_METRICS = [
+    ("generate_until", "exact_match"),
+    ("multiple_choice", "acc_mutual_info"),
+    ("loglikelihood", "perplexity"),
+    ("loglikelihood_rolling", "word_perplexity"),
+]
+
 
 @pytest.fixture(scope="module")
 def model() -> Any:
@@ -59,6 +66,29 @@ def test_every_item_scores_as_in_lm_eval(tmp_path: Path, model: Any, kind: str, 
     assert scores == {at: pytest.approx(expected(sample, metric), rel=1e-4) for at, sample in theirs.items()}
     assert len(scores) == 60
     assert len({round(score, 9) for score in scores.values()}) > (1 if kind != "generate_until" else 0)
+
+
+@pytest.mark.parametrize(("kind", "metric"), BOS_METRICS)
+def test_every_item_scores_as_in_lm_eval_where_the_tokenizer_adds_bos(tmp_path: Path, kind: str, metric: str) -> None:
+    documents = [*DOCUMENTS[:59], {**DOCUMENTS[59], "text": f"<s>{DOCUMENTS[59]['text']}"}]
+    tokenizer = regex_tokenizer(
+        [f"{row['question']} {row['answer']} {row['text']}" for row in documents], adds_bos=True
+    )
+    llama = tiny_llama(len(tokenizer), context=64, seed=2)
+    path = written(tmp_path, kind, documents)
+    theirs = lm_eval_samples(path, llama, tokenizer)
+
+    outcomes = through_the_evaluator(
+        tmp_path / "stores",
+        {"path": str(path), "metric": metric},
+        TransformersModel(llama, tokenizer, name="tiny"),
+        count=60,
+        max_new_tokens=8,
+    )
+
+    scores = {int(outcome.item_id.rpartition("/")[2]): outcome.score for outcome in outcomes}
+    assert scores == {at: pytest.approx(expected(sample, metric), rel=1e-4) for at, sample in theirs.items()}
+    assert len(scores) == 60
 
 
 def test_a_target_has_lm_evals_log_likelihood(tmp_path: Path, model: Any) -> None:
@@ -112,6 +142,32 @@ def test_what_is_no_log_likelihood_scores_nothing(tmp_path: Path) -> None:
     (one, *_) = task.items(counts={"search": 20}, seed=0)
 
     assert [task.score(one, output).extraction for output in ("", "yes", "{}", "[1]")] == ["none"] * 4
+
+
+@pytest.mark.parametrize("lead", ["", " "])
+def test_exact_match_counts_the_space_in_front_as_lm_eval_does(tmp_path: Path, model: Any, lead: str) -> None:
+    documents = _saying(rows(90), model, tokens=8)
+    path = written(tmp_path, "generate_until", documents, doc_to_target=lead + "{{answer}}")
+    theirs = lm_eval_samples(path, *model)
+
+    outcomes = through_the_evaluator(
+        tmp_path / "stores", {"path": str(path)}, TransformersModel(*model, name="t"), count=60, max_new_tokens=8
+    )
+
+    found = {int(o.item_id.rpartition("/")[2]): o for o in outcomes}
+    assert {at: o.score for at, o in found.items()} == {at: s["exact_match"] for at, s in theirs.items()}
+    assert {at: o.output for at, o in found.items()} == {at: s["resps"][0][0] for at, s in theirs.items()}
+    assert sum(o.output[:1] == " " for o in outcomes) > 5, "this test needs outputs with a space in front"
+    assert {o.score for o in outcomes} == {0.0, 1.0}
+
+
+def test_texts_are_scored_with_the_bos_that_the_tokenizer_adds() -> None:
+    tokenizer = regex_tokenizer(["a text"], vocabulary=300, adds_bos=True)
+    model = TransformersModel(tiny_llama(len(tokenizer), seed=2), tokenizer, name="tiny")
+
+    (own,), (plain,) = model.text_logprobs(["a text"]), model.continuation_logprobs([""], ["a text"])
+
+    assert len(own.tokens) == len(plain.tokens) + 1 == len(tokenizer("a text").input_ids)
 
 
 def test_a_backend_that_does_not_tell_is_asked_for_its_greedy_output() -> None:
@@ -176,3 +232,18 @@ def _greedy(documents: list[dict[str, Any]], model: Any) -> list[dict[str, Any]]
         is_word = said[:1] == " " and said[1:2].isalnum()
         made.append({**row, "answer": said[1:]} if is_word else row)
     return made
+
+
+def _saying(documents: list[dict[str, Any]], model: Any, *, tokens: int) -> list[dict[str, Any]]:
+    """The first 60 documents whose output shows all that was said, with that output, stripped, as their answer.
+
+    lm_eval hides special tokens, and goes on after the EOS of a model whose configuration names none.
+    """
+    prompts = [f"Q: {row['question']}\nA:" for row in documents]
+    outputs = TransformersModel(*model, name="tiny").generate(prompts, max_new_tokens=tokens, stop=["\n"])
+    made = [
+        {**row, "answer": output.text.strip()}
+        for row, output in zip(documents, outputs, strict=True)
+        if output.text.strip() and "<s>" not in output.text and output.stop_reason != "eos"
+    ]
+    return made[:60]

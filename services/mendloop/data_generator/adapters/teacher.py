@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mendloop.axes.annotate import CLUSTER
 from mendloop.core.records import Example
 from mendloop.core.tasks import Conditions, Task
 from mendloop.data_generator.ports import SourceGaveUp
@@ -27,9 +28,13 @@ class TaskTeacher:
         return True
 
     def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
-        """What Task.teach yields. Raises SourceGaveUp where the family cannot teach these conditions."""
+        """What Task.teach yields. Raises SourceGaveUp where the family cannot teach these conditions.
+
+        No family knows the nodes of the axis cluster: it is asked for the other conditions, and the funnel places.
+        """
+        known = [(axis, value) for axis, value in conditions if axis != CLUSTER]
         try:
-            for example in self._task.teach(conditions, seed=seed):
+            for example in self._task.teach(known, seed=seed):
                 yield replace(example, source=self._name)
         except ValueError as error:
             raise SourceGaveUp(f"{self._name} cannot go on: {error}") from error

@@ -82,6 +82,8 @@ class Case:
     """Outcomes of the same items where one thing was changed; names as in probes.stored_variants."""
     replayed: tuple[Example, ...] = ()
     """The corpus that earlier trainings saw, where it is known and not in corpus."""
+    not_placed: str = ""
+    """Why prompts of the corpus cannot be placed in the slice; empty where they can."""
 
 
 def draw_samples(

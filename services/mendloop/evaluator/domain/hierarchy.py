@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mendloop.axes.annotate import CLUSTER
+from mendloop.axes.hierarchy import Cut
 
 AXIS = CLUSTER
 """The axis whose values are nodes. An item has the values of every node on its path, so a slice may be any node."""
@@ -41,8 +43,20 @@ class Node:
         return f"{self.path} {self.name}".strip()
 
 
+class Tree(NamedTuple):
+    """Nodes below the root, from wide to narrow, and the cuts that made them."""
+
+    nodes: tuple[Node, ...]
+    cuts: tuple[Cut, ...]
+
+
 def hierarchy_of(vectors: Vectors, texts: Sequence[str], *, min_items: int, max_depth: int = 12) -> tuple[Node, ...]:
-    """Every node below the root that holds min_items or more, from wide to narrow.
+    """The nodes of tree_of."""
+    return tree_of(vectors, texts, min_items=min_items, max_depth=max_depth).nodes
+
+
+def tree_of(vectors: Vectors, texts: Sequence[str], *, min_items: int, max_depth: int = 12) -> Tree:
+    """Every node below the root that holds min_items or more, and every cut.
 
     Divisive: each node is cut in two by 2-means along the line between the halves' centres (bisecting k-means:
     Steinbach, Karypis & Kumar 2000; the first line is the node's first principal direction: Boley 1998, PDDP), at the
@@ -56,6 +70,7 @@ def hierarchy_of(vectors: Vectors, texts: Sequence[str], *, min_items: int, max_
     order = np.array(sorted(range(len(texts)), key=lambda i: (texts[i], vectors[i].tobytes())), dtype=np.intp)
     terms = [_terms(text) for text in texts]
     nodes: list[Node] = []
+    cuts: list[Cut] = []
     level = [("", order)]
     for _ in range(max_depth):
         following = []
@@ -63,13 +78,14 @@ def hierarchy_of(vectors: Vectors, texts: Sequence[str], *, min_items: int, max_
             halves = _halves(vectors[rows], min_items=min_items)
             if halves is None:
                 continue
-            parts = [rows[halves == side] for side in (0, 1)]
+            cuts.append(Cut(path, halves.line, halves.at))
+            parts = [rows[halves.sides == side] for side in (0, 1)]
             for side, part in enumerate(parts):
                 name = _name(terms, part, beside=parts[1 - side])
                 nodes.append(Node(f"{path}{side}", name, tuple(sorted(part.tolist()))))
                 following.append((f"{path}{side}", part))
         level = following
-    return tuple(nodes)
+    return Tree(tuple(nodes), tuple(cuts))
 
 
 def values_of(nodes: Sequence[Node], *, item_count: int) -> list[tuple[str, ...]]:
@@ -87,21 +103,35 @@ def nearest(vectors: Vectors, *, among: Vectors) -> NDArray[np.intp]:
     return np.concatenate([np.zeros(0, dtype=np.intp), *found])
 
 
-def _halves(vectors: Vectors, *, min_items: int) -> NDArray[np.int8] | None:
-    """0 or 1 for each row; None where there are too few rows or nothing tells them apart."""
+class _Halves(NamedTuple):
+    """0 or 1 for each row, and what tells them: a vector beyond `at` on the line is on side 1."""
+
+    sides: NDArray[np.int8]
+    line: NDArray[np.float64]
+    at: float
+
+
+def _halves(vectors: Vectors, *, min_items: int) -> _Halves | None:
+    """None where there are too few rows or nothing tells them apart."""
     if len(vectors) < 2 * min_items:
         return None
     rows = vectors.astype(np.float64)
-    rows -= rows.mean(axis=0)
+    middle = rows.mean(axis=0)
+    rows -= middle
     line = _principal(rows)
     halves: NDArray[np.int8] | None = None
+    used = line
     for _ in range(MOST_ROUNDS):
         following = _cut(rows @ line, min_items=min_items)
         if following is None or (halves is not None and bool((following == halves).all())):
             break
-        halves = following
+        halves, used = following, line
         line = rows[halves == 1].mean(axis=0) - rows[halves == 0].mean(axis=0)
-    return halves
+    if halves is None:
+        return None
+    places = rows @ used
+    between = (float(places[halves == 0].max()) + float(places[halves == 1].min())) / 2
+    return _Halves(halves, used, between + float(middle @ used))
 
 
 def _principal(rows: NDArray[np.float64]) -> NDArray[np.float64]:

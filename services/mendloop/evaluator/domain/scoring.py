@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mendloop.core.errors import Permanent
 from mendloop.core.records import Item, Outcome
 from mendloop.core.tasks import Conditions, Task, matches
+from mendloop.models.asking import scored_text
 from mendloop.models.generation import Generation, TokenLogprobs
 
 EMPTY = "empty"
@@ -69,8 +70,9 @@ def outcome_of(
             f"the log-probability of the target of {_name(item)} is NaN: the checkpoint's weights or its numeric type"
             " are broken; check the weights for NaN, or load it in float32"
         )
+    said = scored_text(task, generation)
     try:
-        score = task.score(item, generation.text)
+        score = task.score(item, said)
     except Exception as error:  # a scorer is foreign code; what it says about a sealed item must not leave
         reason = type(error).__name__ if item.split == "sealed" else f"{type(error).__name__}: {error}"
         raise Permanent(f"the scorer failed on {_name(item)}: {reason}; repair the task's scorer") from None
@@ -78,13 +80,13 @@ def outcome_of(
         item_id=item.item_id,
         split=item.split,
         prompt=item.prompt,
-        output=generation.text,
+        output=said,
         target=item.target,
         score=score.value,
         prompt_token_count=generation.prompt_token_count,
         output_token_count=generation.output_token_count,
         stop_reason=generation.stop_reason,
-        extraction=score.extraction if generation.text.strip() else EMPTY,
+        extraction=score.extraction if said.strip() else EMPTY,
         target_logprob=target_logprob,
         repeat_index=repeat_index,
         axes=item.axes,

@@ -23,6 +23,11 @@ class Submission:
     def __call__(self, recipe: Recipe, *, run_id: str, requested_by: str) -> None:
         """Publish LoopRequested. Raises InvalidRecipe where the recipe cannot run."""
         self._check_model(recipe.base.model)
+        if recipe.suite.axes_reader is not None:
+            raise InvalidRecipe(
+                "suite.axes_reader names files and an address that this gateway would read and ask; over the network it"
+                " is refused: submit the recipe with `mend run` beside the stores"
+            )
         # Loaded here: pyarrow more than doubles the memory of a gateway that only shows runs.
         from mendloop.submission.submit import submit
 

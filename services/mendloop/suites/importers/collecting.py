@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from mendloop.core.errors import InvalidResults
 from mendloop.core.records import Outcome
 from mendloop.core.stats import Interval, clopper_pearson
+from mendloop.steps.checkers import checkers_of, first_wrong
 
 UNKNOWN_COUNT = -1
 """Token count of an outcome whose source does not tell it."""
@@ -24,7 +25,10 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to read. Empty metric, filter and scorer take the source's first; axes and group name document fields."""
+    """How to read. Empty metric, filter and scorer take the source's first; axes and group name document fields.
+
+    steps: who looks for first wrong steps (mendloop.steps.checkers); empty leaves what the source says.
+    """
 
     answer_after: str = ""
     metric: str = ""
@@ -33,6 +37,7 @@ class Options:
     axes: tuple[str, ...] = ()
     group: str = ""
     drops_bad_rows: bool = False
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Collector:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._checkers = checkers_of(options.steps)
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._places: dict[tuple[str, int], str] = {}
         self._problems: list[tuple[str, str]] = []
@@ -101,7 +107,7 @@ class Collector:
             self._problems.append((problem.reason, f"{place}: {problem}"))
             return
         self._places[key] = place
-        self._outcomes[key] = outcome
+        self._outcomes[key] = self._with_steps(outcome) if self._checkers else outcome
 
     def drop(self, reason: str) -> None:
         """The source itself says that this row holds no measurement."""
@@ -110,6 +116,16 @@ class Collector:
     def note(self, what: str, count: int = 1) -> None:
         """Count something that changes nothing but should be known."""
         self._notes[what] += count
+
+    def _with_steps(self, outcome: Outcome) -> Outcome:
+        try:
+            found = first_wrong(outcome.prompt, outcome.output, checkers=self._checkers)
+        except ValueError:
+            self.note("output whose steps the checker cannot read")
+            return outcome
+        if found is None:
+            return outcome
+        return replace(outcome, first_wrong_step=found.step.index, wrong_operation=found.operation)
 
     def finish(self, path: Path) -> Imported:
         """The result. Raises InvalidResults for bad rows (unless they are to be dropped) and where no row is left."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from mendloop.diagnostician.domain.case import Case, Observation, Sample
 from mendloop.diagnostician.domain.cutting import is_right_in_any_form
 from mendloop.diagnostician.domain.evidence import Evidence, missing, share
+from mendloop.models.asking import scored_text
 from mendloop.models.generation import LanguageModel
 
 NO_MODEL = "There is no model to generate with."
@@ -48,7 +49,7 @@ def right_ids(
     """
     stop = (*case.task.stop_strings, *stop)
     outputs = model.generate(prompts, max_new_tokens=case.suite.max_new_tokens, stop=stop)
-    texts = [one.text for one in outputs]
+    texts = [scored_text(case.task, one) for one in outputs]
     if given:
         texts = [start + text for start, text in zip(given, texts, strict=True)]
     pairs = zip(rows, texts, strict=True)

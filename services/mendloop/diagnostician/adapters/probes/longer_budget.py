@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mendloop.diagnostician.domain.case import Case, Observation, Sample
 from mendloop.diagnostician.domain.evidence import Evidence, exact, missing, share
 from mendloop.diagnostician.domain.probing import CostClass
+from mendloop.models.asking import scored_text
 from mendloop.models.generation import LanguageModel
 
 NAME = "longer_budget"
@@ -61,7 +62,7 @@ def _retry(case: Case, model: LanguageModel, rows: Sequence[Observation]) -> lis
         prompts = [case.template(row.item.prompt) for row in waiting]
         outputs = model.generate(prompts, max_new_tokens=budget, stop=case.task.stop_strings)
         for row, output in zip(waiting, outputs, strict=True):
-            is_right = case.task.score(row.item, output.text).value >= 1
+            is_right = case.task.score(row.item, scored_text(case.task, output)).value >= 1
             is_running = output.stop_reason == "length" and not is_right
             tries[row.item.item_id] = _Try(budget if is_right else 0, is_running)
     return list(tries.values())

