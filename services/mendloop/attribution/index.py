@@ -230,9 +230,7 @@ def _write(path: Path, write: Callable[[io.BytesIO], object]) -> str:
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+            file.write(content.getbuffer())  # no fsync: what a power cut tears, the hash finds
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

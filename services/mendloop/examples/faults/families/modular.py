@@ -22,7 +22,7 @@ TRAITS = Traits(
     template=TEMPLATE,
     other_template=OTHER_TEMPLATE,
     axes=("operation", "first", "last", "depth", "table", "constant", "operand", "wording"),
-    settings=TrainSettings(steps=340, batch_size=48, learning_rate=6e-3, warmup_steps=30),
+    settings=TrainSettings(steps=420, batch_size=32, learning_rate=4e-3, warmup_steps=30),
     size=Size(64, 2),
     small_size=Size(8, 1),
     max_new_tokens=32,

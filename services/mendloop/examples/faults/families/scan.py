@@ -23,7 +23,7 @@ TRAITS = Traits(
     template=TEMPLATE,
     other_template=OTHER_TEMPLATE,
     axes=AXES,
-    settings=TrainSettings(steps=340, batch_size=48, learning_rate=4e-3, warmup_steps=30),
+    settings=TrainSettings(steps=680, batch_size=24, learning_rate=4e-3, warmup_steps=30),
     size=Size(64, 2),
     small_size=Size(8, 1),
     max_new_tokens=32,

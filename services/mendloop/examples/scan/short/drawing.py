@@ -60,10 +60,11 @@ def _named(plain: str, rng: random.Random) -> Request:
 
 
 def _explained(plain: str, rng: random.Random) -> Request:
-    """One verb replaced by one that the prompt explains; a second name may mean another act here than elsewhere."""
-    verbs = [word for word in plain.split() if word in PRIMITIVES]
+    """Its verbs, all or one of two, by names that the prompt explains; a second name may mean another act here."""
+    verbs = list(dict.fromkeys(word for word in plain.split() if word in PRIMITIVES))
     if not verbs:
         return _named(plain, rng)
-    verb, name = rng.choice(verbs), rng.choice([*STRANGERS, *SECOND_NAMES])
-    words = [name if word == verb else word for word in plain.split()]
-    return Request(" ".join(words), rng.choice(KINDS), {name: verb})
+    chosen = rng.sample(verbs, rng.randint(1, len(verbs)))
+    names = dict(zip(chosen, rng.sample([*STRANGERS, *SECOND_NAMES], len(chosen)), strict=True))
+    words = [names.get(word, word) for word in plain.split()]
+    return Request(" ".join(words), rng.choice(KINDS), {name: verb for verb, name in names.items()})

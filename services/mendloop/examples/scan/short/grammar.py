@@ -16,7 +16,7 @@ from mendloop.examples.scan.axes import phrases
 from mendloop.examples.scan.grammar import CONJUNCTIONS, DIRECTIONS, MANNERS, PRIMITIVES, all_pairs, interpret
 from mendloop.examples.scan.wording import UNUSUAL_WORDS, in_unusual_words, in_usual_words
 
-MOST_ACTIONS = 8
+MOST_ACTIONS = 6
 LEFT_OUT = "thrice"
 SECOND_NAMES = {"stroll": "walk", "peek": "look", "dash": "run", "hop": "jump"}
 STRANGERS = tuple(f"{first}{middle}x" for first in "bdfgklm" for middle in "aiu")
