@@ -24,6 +24,7 @@ from mendloop.cli.deployment import DEFAULT_HOME, Deployment, deployment_at
 from mendloop.cli.diagnose import diagnose
 from mendloop.cli.doctor import examine
 from mendloop.cli.eval import evaluate
+from mendloop.cli.faults import faults_app
 from mendloop.cli.follow import print_events
 from mendloop.cli.import_eval import import_eval
 from mendloop.cli.live import result_table, run_panel, run_table
@@ -47,6 +48,7 @@ recipe_app = typer.Typer(help="Check a recipe, or print the schema of one.", no_
 dlq_app = typer.Typer(help="Dead letters: events that a service refused for good.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(faults_app, name="faults")
 app.command("import-eval")(import_eval)
 app.command("compare")(compare)
 app.command("diagnose")(diagnose)

@@ -158,11 +158,28 @@ def test_examples_without_steps_show_a_gap_of_reasoning_even_where_they_were_not
     assert _value(Cause.REASONING_GAP, given, UNLEARNT[0], *bare) > 0.9
 
 
+def _halves(first: float, last: float, eos: float) -> list[Evidence]:
+    rows = {"first_answer_nats": first, "last_answer_nats": last, "eos_nats": eos}
+    estimates = {name: Estimate(nats, nats * 0.9, nats * 1.1) for name, nats in rows.items()}
+    return [measured("token_loss", name, one, 64, reading=".") for name, one in estimates.items()]
+
+
 def test_a_beginning_that_was_never_asked_for_shows_a_wrong_mask_without_a_report() -> None:
-    halves = [
-        measured("token_loss", f"{half}_answer_nats", Estimate(nats, nats * 0.9, nats * 1.1), 64, reading=".")
-        for half, nats in (("first", 5.0), ("last", 0.4))
-    ]
+    halves = _halves(11.0, 9.0, 0.001)
     assert _value(Cause.LABEL_MASK_WRONG, *UNLEARNT, *halves) > 0.8
     assert _value(Cause.DIVERGED_OR_UNDERTRAINED, *UNLEARNT, *halves) == 0
     assert _value(Cause.LABEL_MASK_WRONG, *UNLEARNT) == 0
+
+
+def test_answers_that_begin_at_random_and_go_on_as_learnt_show_a_template_that_nobody_names() -> None:
+    nothing = _share("template_parity", "rescued_share", 0)
+    halves = _halves(0.9, 0.01, 0.001)
+    assert _value(Cause.TEMPLATE_MISMATCH, *UNLEARNT, nothing, *halves) > 0.8
+    assert _value(Cause.DIVERGED_OR_UNDERTRAINED, *UNLEARNT, nothing, *halves) == 0
+    assert _value(Cause.TEMPLATE_MISMATCH, *UNLEARNT, nothing, *_halves(0.9, 0.6, 0.3)) == 0
+
+
+def test_a_wording_that_the_corpus_holds_is_no_mismatch() -> None:
+    reworded = _share("paraphrase", "rescued_share", 20)
+    known = [_share("corpus_coverage", f"unseen_{what}_failed", 0) for what in ("term", "bigram")]
+    assert _value(Cause.PHRASING_MISMATCH, reworded, *known) == 0

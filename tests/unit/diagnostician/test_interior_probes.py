@@ -84,6 +84,22 @@ def test_a_lookup_that_was_learnt_by_heart_does_not_pass_the_control(model: Tran
         assert "cannot be told" in rows["selectivity", name].reading
 
 
+def test_a_token_that_was_never_learnt_from_is_not_called_absent(model: TransformersModel, directory: Path) -> None:
+    case = case_of(model, directory, SECRET)
+    red_only = tuple(
+        replace(
+            sample,
+            failed=tuple(row for row in sample.failed if row.item.target == "red"),
+            outcomes=tuple(row for row in sample.outcomes if row.target != "red"),
+        )
+        for sample in case.samples
+    )
+    rows = measured(LinearProbe(look=LOOK), replace(case, samples=red_only, corpus=()))
+    assert "are tokens that were never learnt from" in rows["accuracy", "a"].reading
+    assert rows["accuracy", "a"].value == 0
+    assert "too few of the right tokens were learnt from" in rows["selectivity", "a"].reading
+
+
 def test_patching_restores_what_a_like_prompt_computes(model: TransformersModel, directory: Path) -> None:
     rows = measured(Patching(look=LOOK), case_of(model, directory, SECRET))
     for name in ("a", "b"):
@@ -132,7 +148,7 @@ def test_without_weights_or_failures_both_say_so(model: TransformersModel, direc
 def test_three_failures_and_no_passing_items_are_too_few(model: TransformersModel, directory: Path) -> None:
     case = case_of(model, directory, SECRET)
     few = tuple(replace(sample, failed=sample.failed[:1]) for sample in case.samples)
-    assert "2 failed outputs have a wrong" in LinearProbe(look=LOOK).run(replace(case, samples=few))[0].reading
+    assert "2 failed outputs have a wrong token" in LinearProbe(look=LOOK).run(replace(case, samples=few))[0].reading
     assert "1 and 1 failed prompts" in Patching(look=LOOK).run(replace(case, samples=few))[0].reading
     lone = tuple(
         replace(sample, passing=(), outcomes=tuple(row for row in sample.outcomes if not row.is_correct))

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from mendloop.diagnostician.domain.linear import bases, best_of, control_labels, fits, prompt_types
+from mendloop.diagnostician.domain.linear import bases, best_of, control_labels, fits, telling_positions, types_of
 
 LABELS = [at % 4 for at in range(200)]
 
@@ -65,18 +65,15 @@ def test_control_labels_come_as_often_as_the_true_ones_and_are_the_types_own() -
     assert 0.87 < Counter(drawn.values())[1] / 3000 < 0.93
 
 
-def test_a_type_is_the_token_that_tells_most_about_the_answer() -> None:
-    prompts = [(0, at % 5, at % 7, 9) for at in range(70)]
-    types, others, place = prompt_types(prompts, [at % 5 for at in range(70)], others=[(0, 3, 1, 9), (9,)])
-    assert place == -3
-    assert types == [at % 5 for at in range(70)]
-    assert others == [3, -1]
+def test_a_type_is_made_of_the_tokens_that_tell_the_answer() -> None:
+    prompts = [(0, at % 5, at // 5 % 3, at % 2, 9) for at in range(90)]
+    assert telling_positions(prompts, [row[1] for row in prompts]) == (-4,)
+    assert set(telling_positions(prompts, [row[1] * 3 + row[2] for row in prompts])) == {-4, -3}
+    assert types_of([*prompts[:2], (7, 9)], (-4, -1)) == [(0, 9), (1, 9), (-1, 9)]
 
 
 def test_where_no_token_tells_more_than_the_commonest_answer_each_prompt_is_a_type() -> None:
-    rng = np.random.default_rng(1)
+    labels = np.random.default_rng(1).integers(0, 3, size=60).tolist()
     prompts = [(0, at, 9) for at in range(60)]
-    types, others, place = prompt_types(prompts, rng.integers(0, 3, size=60).tolist(), others=[(0, 99, 9)])
-    assert place is None
-    assert len(set(types)) == 60
-    assert others == [(0, 99, 9)]
+    assert telling_positions(prompts, labels) == ()
+    assert types_of(prompts, ()) == prompts

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from mendloop.core.records import Item
 from mendloop.core.task_hooks import Stepwise
 from mendloop.core.tasks import Task
 from mendloop.models.encoding import Encoded, Ids
 from mendloop.models.inspection import answer_ids
-
-Place = Literal["first", "final"]
-"""Which token of the answer: its first, or its last before the EOS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +19,6 @@ class Answered:
     prompt: Ids
     right: Ids
     said: Ids
-
-    def label(self, place: Place) -> int:
-        """The right token at a place."""
-        return self.right[0 if place == "first" else -1]
-
-    def is_wrong_at(self, place: Place) -> bool:
-        """Whether the output has another token, or none, where the right answer has this one."""
-        at = 0 if place == "first" else len(self.right) - 1
-        return self.said[at : at + 1] != self.right[at : at + 1]
 
     @property
     def first_wrong(self) -> int | None:

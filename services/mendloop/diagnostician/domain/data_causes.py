@@ -95,6 +95,7 @@ def _rival(table: Table, *, knows_terms: bool) -> Explained | None:
         rescued(table, "reformat"),
         share_of(table, "earlier_checkpoint", "right_share"),
         contamination(table),
+        share_of(table, "target_check", "wrong_target_share"),
         None if knows_terms else _unknown(table),
     ]
     return max((one for one in found if one and one.is_measured), key=lambda one: one.value, default=None)
@@ -106,10 +107,14 @@ def knowledge_gap(table: Table) -> Explained:
 
 
 def _unknown(table: Table) -> Explained:
+    """New words; or answers seen less often beside the prompt's rarest word than where the model passes.
+
+    The latter only in a slice whose form the corpus holds: where it does not, no answer of it can have been seen.
+    """
     terms = excess_over(table, "corpus_coverage", "unseen_term_failed", "unseen_term_passing")
-    # an answer that was seen less often with its term than where the model passes
     failed, passing = (table.get("corpus_coverage", f"answer_seen_{name}") for name in ("failed", "passing"))
-    if failed is None or passing is None:
+    ratio = table.get("corpus_coverage", "sibling_ratio")
+    if failed is None or passing is None or (ratio and ratio.value <= SKEW_RATIO):
         return terms
     answers = of_estimate(difference(passing.estimate, failed.estimate), f"{failed.reading} {passing.reading}")
     return strongest(terms, answers) if terms.is_measured else answers
@@ -155,8 +160,17 @@ def data_corrupted(table: Table) -> Explained:
 
 
 def phrasing_mismatch(table: Table) -> Explained:
-    """Failures that a usual rewording of the prompt makes right."""
-    return rescued(table, "paraphrase") or UNMEASURED
+    """Failures that a usual rewording makes right, as far as the corpus lacks their own wording."""
+    found = rescued(table, "paraphrase")
+    if found is None:
+        return UNMEASURED
+    new = [share_of(table, "corpus_coverage", f"unseen_{what}_failed") for what in ("term", "bigram")]
+    measured = [one for one in new if one]
+    if not measured:
+        return found
+    most = max(measured, key=lambda one: one.value)
+    low, value, high = (min(a, b) for a, b in zip(found[:3], most[:3], strict=True))
+    return Explained(low, value, high, f"{found.because} {most.because}")
 
 
 def contamination(table: Table) -> Explained:

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3)
 """Ridge strengths, as shares of the mean squared singular value; of equals the strongest is taken."""
 
+MOST_POSITIONS = 3
+"""Tokens that make a type of prompt in the control task."""
+
 Floats = NDArray[Any]
 Labelled = tuple[Floats, Sequence[int]]
 """States [N, L, H] with a label each."""
@@ -95,33 +98,39 @@ def best_of(candidates: Iterable[Fitted], groups: Sequence[Labelled]) -> Fitted:
     return max(candidates, key=lambda one: sum(one.hits(rows) / len(rows[1]) for rows in asked))
 
 
-def prompt_types(
-    prompts: Sequence[Sequence[int]], labels: Sequence[int], *, others: Sequence[Sequence[int]]
-) -> tuple[list[Hashable], list[Hashable], int | None]:
-    """The type of each prompt, the type of each of the others, and the position that makes it, from the end.
+def telling_positions(prompts: Sequence[Sequence[int]], labels: Sequence[int]) -> tuple[int, ...]:
+    """The positions, from the end (-1 is the last), whose tokens together tell most about the label; perhaps none.
 
-    The position is that whose token tells most about the label, by leave-one-out majority vote: a lookup by this token
-    is what a classifier could learn by heart. Where no token tells more than the commonest label does, each prompt is
-    a type of its own, and the position is None.
+    A lookup by these tokens is what a classifier could learn by heart. Chosen one after the other while the other
+    prompts with the same tokens tell the label of one more prompt in twenty; the first has to beat no token by as much.
     """
     depth = min(map(len, prompts))
-    votes = {at: _left_out([row[at] for row in prompts], labels) for at in range(-1, -depth - 1, -1)}
-    place = max(votes, key=lambda at: (votes[at], at))
-    if votes[place] <= _left_out([0] * len(labels), labels):
-        return [tuple(row) for row in prompts], [tuple(row) for row in others], None
-    return ([row[place] for row in prompts], [row[place] if len(row) >= -place else -1 for row in others], place)
+    chosen: tuple[int, ...] = ()
+    told = _told([()] * len(labels), labels)
+    while len(chosen) < MOST_POSITIONS:
+        told_by = {at: _told(types_of(prompts, (*chosen, at)), labels) for at in range(-1, -depth - 1, -1)}
+        best = max(told_by, key=lambda at: (told_by[at], at))
+        if told_by[best] < told + len(labels) / 20:
+            break
+        chosen, told = (*chosen, best), told_by[best]
+    return chosen
 
 
-def _left_out(types: Sequence[Hashable], labels: Sequence[int]) -> int:
-    """How many labels the majority of the other rows of the same type has."""
-    tally: dict[Hashable, Counter[int]] = {}
-    for kind, label in zip(types, labels, strict=True):
-        tally.setdefault(kind, Counter())[label] += 1
-    hits = 0
-    for kind, label in zip(types, labels, strict=True):
-        rest = tally[kind] - Counter({label: 1})
-        hits += bool(rest) and max(rest, key=lambda one: (rest[one], -one)) == label
-    return hits
+def types_of(prompts: Sequence[Sequence[int]], positions: Sequence[int]) -> list[Hashable]:
+    """The type of each prompt: its tokens at the positions (-1 where it is too short); without positions all of it."""
+    if not positions:
+        return [tuple(row) for row in prompts]
+    return [tuple(row[at] if len(row) >= -at else -1 for at in positions) for row in prompts]
+
+
+def _told(types: Sequence[Hashable], labels: Sequence[int]) -> float:
+    """Expected number of labels that a draw among the other rows of the same type gets right.
+
+    Not a majority vote: leaving a row out turns the majority of balanced labels against it.
+    """
+    both, alone = Counter(zip(types, labels, strict=True)), Counter(types)
+    pairs = zip(types, labels, strict=True)
+    return sum((both[kind, label] - 1) / max(1, alone[kind] - 1) for kind, label in pairs)
 
 
 def control_labels(types: Sequence[Hashable], labels: Sequence[int], *, seed: int) -> dict[Hashable, int]:

@@ -28,8 +28,10 @@ LABELLED_SHARE = 0.99
 """Audits count tokens exactly; one in a hundred is left for examples that were cut."""
 TEMPLATE_GAIN_NATS = 0.1
 """Training examples that are likelier by this much a token under another template were learnt under that one."""
-HIDDEN_NATS, HIDDEN_RATIO = 2.0, 2.0
-"""First halves of answers that cost over 2 nats a token and twice the last halves: training never asked for them."""
+HIDDEN_NATS = 3.0
+"""Beginnings of answers that cost over 3 nats a token (a guess among twenty) beside an EOS that was learnt."""
+UNREAD_RATIO = 5.0
+"""How much dearer the first half of an answer is than its second where the prompt is not read."""
 STILL_FALLING = 0.05
 """A loss that fell by a twentieth over its last quarter was not at its end."""
 RISEN = 1.2
@@ -102,7 +104,11 @@ def template_mismatch(table: Table) -> Explained:
         return ruled_out(nats)
     if undone is None:
         return UNMEASURED
-    gain = table.get("template_parity", "corpus_gain_nats")
+    if _hidden_beginning(table):
+        return undecided(undone)
+    gain, unread = table.get("template_parity", "corpus_gain_nats"), _unread_prompt(table)
+    if differs is None and unread:  # trained in a template that nobody names
+        return strongest(undone, unlearnt(table)._replace(because=f"{undone.because} {unread.reading}"))
     if gain and gain.high <= 0:  # what is right under a dearer template is right by chance
         return ruled_out(gain)
     if gain is None or gain.low < TEMPLATE_GAIN_NATS:
@@ -155,8 +161,17 @@ def _wrong_mask(table: Table) -> Evidence | None:
 
 
 def _hidden_beginning(table: Table) -> bool:
+    """Answers begin worse than by guessing although their end was learnt: training never asked for the beginning."""
+    first, eos = table.get("token_loss", "first_answer_nats"), table.get("token_loss", "eos_nats")
+    return first is not None and eos is not None and first.low > HIDDEN_NATS and eos.high < CORPUS_FITS_NATS
+
+
+def _unread_prompt(table: Table) -> Evidence | None:
+    """Answers go on as learnt once they are begun, and begin at random: the prompt does not say what it said."""
     first, last = (table.get("token_loss", f"{half}_answer_nats") for half in ("first", "last"))
-    return first is not None and last is not None and first.low > max(HIDDEN_NATS, HIDDEN_RATIO * last.high)
+    if first is None or last is None or _hidden_beginning(table):
+        return None
+    return first if last.high < CORPUS_FITS_NATS and first.low > UNREAD_RATIO * last.high else None
 
 
 def _unlearnt_by_no_other_fault(table: Table) -> Explained:
@@ -166,8 +181,9 @@ def _unlearnt_by_no_other_fault(table: Table) -> Explained:
         _wrong_mask(table) or _hidden_beginning(table) or (last and last.high < CORPUS_FITS_NATS)
     ):  # a training that ended well made another model
         return undecided(wasted)
-    gain = table.get("template_parity", "corpus_gain_nats")
-    return undecided(wasted) if gain and gain.low >= TEMPLATE_GAIN_NATS else wasted
+    gain, differs = (table.get("template_parity", name) for name in ("corpus_gain_nats", "template_differs"))
+    is_other = (gain and gain.low >= TEMPLATE_GAIN_NATS) or (differs is None and _unread_prompt(table))
+    return undecided(wasted) if is_other else wasted
 
 
 def _settled(table: Table) -> bool | None:

@@ -61,7 +61,7 @@ FAULTS = (
         "rare",
         Cause.DATA_SKEW,
         "only a few examples of the slice stay in the corpus",
-        "5 % stay at 0, 1 % at 1",
+        "2 % stay at 0, .4 % at 1, never fewer than two examples",
         "slice",
         data.skewed,
     ),

@@ -19,6 +19,7 @@ from mendloop.examples.faults.family import Family, Place, Size
 VERSION = 1
 """Raised where the same plan would train or evaluate to something else."""
 ITEM_COUNT = 640
+ATTEMPT_STRIDE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Plan:
     """The training from whose checkpoint this one begins; None begins with random weights."""
     conditions: Conditions | None = None
     """The slice in which the faults lie; None where they touch the whole suite."""
+    attempt: int = 0
+    """Raised to train again from other random weights, where the first training failed by itself."""
     is_corpus_faulty: bool = False
     """Whether a healthy start checkpoint would hide what is wrong with the corpus."""
     touched: frozenset[str] = frozenset()
@@ -51,12 +54,17 @@ class Plan:
     """Share of outputs that are not the model's own: a cause outside the list."""
 
     @property
+    def training_seed(self) -> int:
+        """Of the random weights and the order of the examples."""
+        return self.seed + ATTEMPT_STRIDE * self.attempt
+
+    @property
     def training_sha(self) -> str:
         """Hash of everything that the trained checkpoint depends on."""
         values = {
             "version": VERSION,
             "family": self.family.traits.name,
-            "seed": self.seed,
+            "seed": self.training_seed,
             "settings": self.settings.model_dump(mode="json"),
             "template": self.training_template,
             "size": self.size or self.family.traits.size,
@@ -78,6 +86,10 @@ class Plan:
         }
         rows = [f"{row.item_id}\t{row.prompt}\t{row.target}" for row in self.items]
         return stable_hash("fault-world", self.training_sha, json.dumps(values, sort_keys=True, default=list), *rows)
+
+    def retried(self) -> Plan:
+        """The same plan from other random weights."""
+        return replace(self, attempt=self.attempt + 1)
 
     def without_weight_noise(self) -> Plan:
         """The same plan with its weights as they were trained."""

@@ -60,6 +60,8 @@ class Planned(NamedTuple):
     plan: Plan
     healthy: Plan
     faults: tuple[Mapping[str, object], ...]
+    is_local: bool
+    """Whether all faults lie in one slice, so that the rest must stay right."""
 
 
 def plan_faults(family: Family, spec: Spec) -> Planned:
@@ -78,7 +80,8 @@ def plan_faults(family: Family, spec: Spec) -> Planned:
         where = [list(pair) for pair in place.conditions]
         told.append({"name": fault.name, "cause": fault.cause.value, "severity": severity, "conditions": where})
     slices = {tuple(place.conditions) for place in places if place.conditions}
-    return Planned(replace(plan, conditions=_where(slices)), healthy, tuple(told))
+    is_local = all(fault.scope == "slice" for fault, _ in faults)
+    return Planned(replace(plan, conditions=_where(slices)), healthy, tuple(told), is_local)
 
 
 def _order(fault: Fault) -> tuple[bool, bool]:

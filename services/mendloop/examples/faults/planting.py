@@ -30,6 +30,10 @@ from mendloop.examples.faults.workshop import Made, Workshop
 PLANTED_FILE = "planted.json"
 MOST_RIGHT = 0.7
 """A plant bites where its slice is right at most this often, with as many failures as a verdict needs."""
+LEAST_HEALTHY = 0.8
+MOST_SPOILT = 0.1
+"""Most accuracy that the items outside a fault's slice may lose."""
+MOST_RETRIES = 2
 REPORT_SHARE = 0.5
 WEAK_BELOW, MIN_ITEMS = 0.8, 20
 
@@ -50,7 +54,13 @@ class Planted:
     correct: int
     healthy_correct: int
     """Of the healthy model on the same items under the healthy evaluation."""
+    rest_accuracy: float
+    """Of the items that share no value with the slice; 1 where there are none."""
     bites: bool
+    why_not: str
+    """Why it does not bite; empty where it does."""
+    attempt: int
+    """How often a training was repeated because it failed by itself."""
     wall_s: float
     sha: str
 
@@ -80,8 +90,9 @@ def plant(
 ) -> Planted:
     """Plant the spec's faults and write the case folder; one that holds the same world is kept.
 
-    cache keeps healthy checkpoints: a fault of the evaluation trains nothing. Raises InvalidRecipe where a fault does
-    not suit the family.
+    cache keeps healthy checkpoints: a fault of the evaluation trains nothing. A training whose fault lies in one slice
+    but which fails outside too has failed by itself, and is repeated from other random weights. Raises InvalidRecipe
+    where a fault does not suit the family.
     """
     planned = plan_faults(family, spec)
     kept = read_planted(out_dir)
@@ -91,13 +102,18 @@ def plant(
     shutil.rmtree(out_dir, ignore_errors=True)
     workshop = Workshop(cache, on_stage=on_stage)
     healthy = workshop.healthy_scores(planned.healthy)
-    with TemporaryDirectory(prefix="mendloop-fault-") as scratch:
-        made = workshop.checkpoint(planned.plan, scratch=Path(scratch), keeps=planned.healthy)
-        on_stage("evaluating")
-        outcomes = evaluate(planned.plan, made.directory)
-        conditions = _where(planned.plan, outcomes)
-        _write(planned.plan, spec, outcomes, conditions, out_dir=out_dir, made=made)
-    planted = _judged(planned, outcomes, conditions, healthy=healthy, wall_s=time.monotonic() - started)
+    plan = planned.plan
+    while True:
+        with TemporaryDirectory(prefix="mendloop-fault-") as scratch:
+            made = workshop.checkpoint(plan, scratch=Path(scratch), keeps=planned.healthy)
+            on_stage("evaluating")
+            outcomes = evaluate(plan, made.directory)
+            found = _found(planned, outcomes, healthy=healthy)
+            if not found.is_spoilt or plan.attempt >= MOST_RETRIES or made.is_kept:
+                _write(plan, spec, outcomes, found.conditions, out_dir=out_dir, made=made)
+                break
+        plan = plan.retried()
+    planted = _planted(planned, found, attempt=plan.attempt, wall_s=time.monotonic() - started)
     (out_dir / PLANTED_FILE).write_text(json.dumps(asdict(planted), indent=1) + "\n")
     return planted
 
@@ -121,25 +137,56 @@ def _where(plan: Plan, outcomes: Sequence[Outcome]) -> Conditions:
     return weak_slices(outcomes, weak_below=WEAK_BELOW, min_items=MIN_ITEMS)[0]
 
 
-def _judged(
-    planned: Planned,
-    outcomes: Sequence[Outcome],
-    conditions: Conditions,
-    *,
-    healthy: Mapping[str, float],
-    wall_s: float,
-) -> Planted:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    conditions: Conditions
+    n: int
+    correct: int
+    healthy_correct: int
+    rest_accuracy: float
+    is_spoilt: bool
+    """Whether a fault of one slice failed the others too."""
+
+    @property
+    def why_not(self) -> str:
+        if self.is_spoilt:
+            return "the items outside the slice fail too: the training failed by itself"
+        if self.healthy_correct < LEAST_HEALTHY * self.n:
+            return "the healthy model is no better there"
+        if self.n - self.correct < MIN_FAILURES:
+            return f"fewer than {MIN_FAILURES} failures"
+        return "" if self.correct <= MOST_RIGHT * self.n else f"more than {MOST_RIGHT:.0%} of the slice is right"
+
+
+def _found(planned: Planned, outcomes: Sequence[Outcome], *, healthy: Mapping[str, float]) -> _Found:
+    conditions = _where(planned.plan, outcomes)
     inside = [row for row in outcomes if matches(row.axes, conditions)]
-    n, correct = len(inside), sum(row.is_correct for row in inside)
+    rest = [row for row in outcomes if conditions and not any(matches(row.axes, [pair]) for pair in conditions)]
+    rest_accuracy = sum(row.is_correct for row in rest) / len(rest) if rest else 1.0
+    healthy_rest = sum(healthy[row.item_id] >= 1 for row in rest) / len(rest) if rest else 1.0
+    return _Found(
+        conditions,
+        n=len(inside),
+        correct=sum(row.is_correct for row in inside),
+        healthy_correct=sum(healthy[row.item_id] >= 1 for row in inside),
+        rest_accuracy=rest_accuracy,
+        is_spoilt=planned.is_local and rest_accuracy < healthy_rest - MOST_SPOILT,
+    )
+
+
+def _planted(planned: Planned, found: _Found, *, attempt: int, wall_s: float) -> Planted:
     return Planted(
         family=planned.plan.family.traits.name,
         faults=planned.faults,
         seed=planned.plan.seed,
-        conditions=conditions,
-        n=n,
-        correct=correct,
-        healthy_correct=sum(healthy[row.item_id] >= 1 for row in inside),
-        bites=n - correct >= MIN_FAILURES and correct <= MOST_RIGHT * n,
+        conditions=found.conditions,
+        n=found.n,
+        correct=found.correct,
+        healthy_correct=found.healthy_correct,
+        rest_accuracy=found.rest_accuracy,
+        bites=not found.why_not,
+        why_not=found.why_not,
+        attempt=attempt,
         wall_s=round(wall_s, 2),
         sha=planned.plan.sha,
     )

@@ -31,6 +31,8 @@ class Made(NamedTuple):
     directory: Path
     report: Mapping[str, Any]
     start: Path | None
+    is_kept: bool = False
+    """Whether it came from the cache: training again would give the same."""
 
 
 class Workshop:
@@ -55,7 +57,7 @@ class Workshop:
                 if not (place / REPORT_FILE).is_file():  # not the race that another process won
                     raise
         start = self.kept(plan.start).directory if plan.start else None
-        return Made(place / "model", json.loads((place / REPORT_FILE).read_text()), start)
+        return Made(place / "model", json.loads((place / REPORT_FILE).read_text()), start, is_kept=True)
 
     def checkpoint(self, plan: Plan, *, scratch: Path, keeps: Plan) -> Made:
         """The plan's checkpoint, written under scratch; that of the plan to keep comes from the cache."""
@@ -86,14 +88,14 @@ class Workshop:
 
     def _trained(self, plan: Plan, folder: Path) -> Made:
         start = self.kept(plan.start).directory if plan.start else None
-        source = start or plan.family.build_model(folder / "untrained", seed=plan.seed, size=plan.size)
+        source = start or plan.family.build_model(folder / "untrained", seed=plan.training_seed, size=plan.size)
         trained = train(
             source,
             folder / "model",
             examples=plan.corpus,
             template=plan.training_template,
             settings=plan.settings,
-            seed=plan.seed,
+            seed=plan.training_seed,
             hidden_share=plan.hidden_share,
         )
         shutil.rmtree(folder / "untrained", ignore_errors=True)

@@ -10,7 +10,7 @@ import pytest
 from fault_family import TinyFamily
 
 from mendloop.diagnostician.adapters.case_folder import open_case
-from mendloop.examples.faults import workshop
+from mendloop.examples.faults import planting, workshop
 from mendloop.examples.faults.planning import Planting, Spec
 from mendloop.examples.faults.planting import PLANTED_FILE, Planted, plant, read_planted
 
@@ -79,6 +79,19 @@ def test_a_plant_that_does_not_bite_says_so(tmp_path: Path) -> None:
 
     assert planted.n - planted.correct < 12
     assert not planted.bites
+    assert planted.why_not
+
+
+def test_a_training_that_fails_outside_the_slice_too_is_repeated_and_then_admitted(
+    tmp_path: Path, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planting, "MOST_SPOILT", -2.0)  # no rest is good enough
+
+    planted = _plant(tmp_path, _spec("missing"))
+
+    assert len(trainings) == 4
+    assert (planted.attempt, planted.bites) == (2, False)
+    assert "failed by itself" in planted.why_not
 
 
 def test_forgetting_keeps_the_checkpoint_that_it_began_from(tmp_path: Path, trainings: list[Path]) -> None:

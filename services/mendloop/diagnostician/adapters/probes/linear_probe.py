@@ -1,7 +1,7 @@
-"""Does the hidden state before a wrong answer hold the right one? A linear classifier with a control task.
+"""Does the hidden state before a wrong token hold the right one? A linear classifier with a control task.
 
-It reads the last prompt token's state, learns from items that pass and from training examples of the slice, and is
-tested on failed items: what it reads there, the model has and does not use.
+It reads the state of the last token before the place where a failed output goes wrong. It learns from passing items
+and training examples of the slice, at places as far into their answers: what it reads, the model has and does not use.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mendloop.core.records import Example, Item, fingerprint
+from mendloop.core.records import Example, fingerprint
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.tasks import matches
 from mendloop.diagnostician.adapters.looking import Look, Looking
-from mendloop.diagnostician.domain.answers import Answered, Place, answered, right_text
+from mendloop.diagnostician.domain.answers import Answered, answered, right_text
 from mendloop.diagnostician.domain.case import Case, Sample
 from mendloop.diagnostician.domain.evidence import Evidence, exact, measured, missing, share
 from mendloop.diagnostician.domain.linear import (
@@ -27,10 +27,11 @@ from mendloop.diagnostician.domain.linear import (
     best_of,
     control_labels,
     fits,
-    prompt_types,
+    telling_positions,
+    types_of,
 )
 from mendloop.diagnostician.domain.probing import CostClass
-from mendloop.diagnostician.domain.uncertainty import Estimate, difference
+from mendloop.diagnostician.domain.uncertainty import Estimate, difference, estimate
 from mendloop.models.encoding import Ids, encode_examples
 from mendloop.models.inspection import Inside, evenly
 
@@ -40,17 +41,20 @@ CONTROL = "control_accuracy"
 SELECTIVITY = "selectivity"
 PASSING = "passing_accuracy"
 LAYER = "best_layer"
-PLACES: tuple[Place, ...] = ("first", "final")
 MOST_LAYERS = 6
 FEWEST_ROWS = 30
 """Fewer rows to learn from leave six or less to choose a layer by."""
 FEWEST_FAILED = 5
+PLACES = 2
+"""Places of one passing answer that are learnt from."""
 CONTROLS = 5
 """Random label draws of the control task: one alone may by chance resemble the true labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """A prompt with the answer up to some place, and the token that is right there."""
+
     prompt: Ids
     label: int
 
@@ -59,7 +63,6 @@ class _Row:
 class _Rows:
     """Rows to fit, to choose layer and strength, and passing ones held out; failed ones by sample."""
 
-    place: Place
     fitted: list[_Row]
     chosen: list[_Row]
     passing: list[_Row]
@@ -107,24 +110,42 @@ def _missing(case: Case, why: str) -> tuple[Evidence, ...]:
 
 def _gather(case: Case, inside: Inside, *, size: int) -> _Rows | str:
     """The rows, or why there are too few."""
-    failed = {sample.name: _answers(case, inside, sample) for sample in case.samples}
-    everyone = [row for rows in failed.values() for row in rows]
-    place = max(PLACES, key=lambda at: sum(row.is_wrong_at(at) for row in everyone))
-    wrong = {
-        name: [_Row(row.prompt, row.label(place)) for row in rows if row.is_wrong_at(place)]
-        for name, rows in failed.items()
-    }
-    count = sum(map(len, wrong.values()))
-    if count < FEWEST_FAILED:
-        return f"{count} failed outputs have a wrong first or final token; {FEWEST_FAILED} are needed."
+    wrong = {sample.name: _wrong(case, inside, sample) for sample in case.samples}
+    places = [at for rows in wrong.values() for _, at in rows]
+    if len(places) < FEWEST_FAILED:
+        return f"{len(places)} failed outputs have a wrong token in their answer; {FEWEST_FAILED} are needed."
     examples, refuted_count = _teachers(case, size=size)
-    rows = [_Row(row.prompt, row.label(place)) for row in _encoded(case, inside, examples)]
-    if len(rows) < FEWEST_ROWS or len({row.label for row in rows}) < 2:
-        labels = len({row.label for row in rows})
-        return f"{len(rows)} passing items and examples of the slice, with {labels} answers: too few to learn from."
-    random.Random(case.seed).shuffle(rows)
-    first, second = round(0.6 * len(rows)), round(0.8 * len(rows))
-    return _Rows(place, rows[:first], rows[first:second], rows[second:], wrong, refuted_count)
+    rng = random.Random(case.seed)
+    rng.shuffle(examples)
+    teachers = [_places(row, places, rng=rng) for row in _encoded(case, inside, examples)]
+    first, second = round(0.6 * len(teachers)), round(0.8 * len(teachers))
+    fitted, chosen, passing = (
+        [row for rows in part for row in rows] for part in (teachers[:first], teachers[first:second], teachers[second:])
+    )
+    if len(fitted) + len(chosen) < FEWEST_ROWS or len(set(_labels(fitted))) < 2:
+        return (
+            f"{len(teachers)} passing items and examples of the slice, with {len(set(_labels(fitted)))} different "
+            "tokens: too few to learn from."
+        )
+    failed = {name: [_row(row, at) for row, at in rows] for name, rows in wrong.items()}
+    return _Rows(fitted, chosen, passing, failed, refuted_count)
+
+
+def _wrong(case: Case, inside: Inside, sample: Sample) -> list[tuple[Answered, int]]:
+    """Failed items with the index of their first wrong token; those that only go on too long have none."""
+    rows = _answers(case, inside, sample)
+    return [(row, at) for row in rows if (at := row.first_wrong) is not None]
+
+
+def _row(answer: Answered, at: int) -> _Row:
+    return _Row(answer.prompt + answer.right[:at], answer.right[at])
+
+
+def _places(answer: Answered, wrong_at: Sequence[int], *, rng: random.Random) -> list[_Row]:
+    """Places of a passing answer, drawn from those where failed outputs go wrong."""
+    possible = [at for at in wrong_at if at < len(answer.right)]
+    drawn = {rng.choice(possible) for _ in range(PLACES)} if possible else set()
+    return [_row(answer, at) for at in sorted(drawn)]
 
 
 def _answers(case: Case, inside: Inside, sample: Sample) -> list[Answered]:
@@ -143,14 +164,13 @@ def _teachers(case: Case, *, size: int) -> tuple[list[Example], int]:
     rng = random.Random(case.seed)
     failed = {fingerprint(row.item.prompt) for sample in case.samples for row in sample.failed}
     passed = {row.prompt: row for sample in case.samples for row in sample.outcomes if row.is_correct}
-    items = [Item(row.item_id, row.prompt, row.target, row.split, axes=row.axes) for row in passed.values()]
-    items = rng.sample(items, min(size, len(items)))
+    items = rng.sample(list(passed.values()), min(size, len(passed)))
     own = {row.prompt: row for row in case.corpus if matches(row.axes, case.conditions)}
     fresh = [row for row in own.values() if fingerprint(row.prompt) not in failed]
     fresh = rng.sample(fresh, min(size // 2, len(fresh)))
     can_tell = bool(items) and all(case.task.verify(item.prompt, item.target) for item in items[:5])
     sound = [row for row in fresh if not can_tell or case.task.verify(row.prompt, row.completion)]
-    solved = [Example(item.prompt, right_text(case.task, item), "passing") for item in items]
+    solved = [Example(row.prompt, row.output, "passing") for row in items if row.output]
     known = {fingerprint(row.prompt) for row in solved}
     return solved + [row for row in sound if fingerprint(row.prompt) not in known], len(fresh) - len(sound)
 
@@ -191,8 +211,8 @@ def _passing(fitted: Fitted, read: _Read, name: str) -> Evidence:
     refuted_count = read.rows.refuted_count
     refuted = f"; {refuted_count} training examples with a refuted label are left out" * bool(refuted_count)
     reading = (
-        f"Learnt from {len(read.rows.fitted)} passing items and examples of the slice, a linear classifier of the last "
-        f"prompt token's state names the {read.rows.place} answer token of {hits} of {n} held-out ones{refuted}."
+        f"Learnt at {len(read.rows.fitted)} places of passing items and examples of the slice, a linear classifier of "
+        f"the state names the next token at {hits} of {n} places of held-out ones{refuted}."
     )
     return share(NAME, PASSING, hits, n, reading=reading, sample=name)
 
@@ -210,15 +230,13 @@ def _sample(case: Case, read: _Read, name: str, other: str, fitted: Fitted, *, p
     rows = read.rows.failed[name]
     n = len(rows)
     if not n:
-        why = f"No failed output is wrong in its {read.rows.place} token."
+        why = "No failed output has a wrong token in its answer."
         yield from (missing(NAME, row, reading=why, sample=name) for row in (ACCURACY, CONTROL, SELECTIVITY))
         return
     hits = fitted.hits(read.failed[name])
-    unknown = sum(row.label not in fitted.labels for row in rows)
-    unseen = f"; {unknown} have an answer that no row to learn from has" * bool(unknown)
-    reading = (
-        f"Of {n} failed items with a wrong {read.rows.place} answer token it names the right one of {hits}{unseen}."
-    )
+    learnt_count = sum(row.label in fitted.labels for row in rows)
+    unseen = f"; {n - learnt_count} are tokens that were never learnt from" * (learnt_count < n)
+    reading = f"Where {n} failed outputs go wrong it names the right token of {hits}{unseen}."
     accuracy = share(NAME, ACCURACY, hits, n, reading=reading, sample=name)
     yield accuracy
     control_hits, kind = _control_hits(case, read, name, other, layer=fitted.layer)
@@ -226,22 +244,22 @@ def _sample(case: Case, read: _Read, name: str, other: str, fitted: Fitted, *, p
     reading = f"With a random answer for each {kind} it gets {control.value:.0%} of them (mean of {CONTROLS} draws)."
     yield measured(NAME, CONTROL, control, n, reading=reading, sample=name)
     selectivity = difference(accuracy.estimate, control)
-    reading = _judged(accuracy.estimate, selectivity, passing, base=_base(rows, read.rows))
+    nameable = estimate(hits / learnt_count, clopper_pearson(hits, learnt_count)) if learnt_count else None
+    reading = _judged(accuracy.estimate, selectivity, passing, nameable=nameable, base=_base(rows, read.rows))
     yield measured(NAME, SELECTIVITY, selectivity, n, reading=reading, sample=name)
 
 
 def _control_hits(case: Case, read: _Read, name: str, other: str, *, layer: int) -> tuple[float, str]:
     """Mean hits on the failed items where each type of prompt has a random answer, and what a type is.
 
-    A prompt's type is its token at the place that tells most about the true answer: the strictest lookup to beat.
+    A type is made of the tokens that tell most about the true answer: the strictest lookup to beat.
     Strength is chosen as for the true answers, on the same layer.
     """
     rows = read.rows
     known = [*rows.fitted, *rows.chosen]
     failed = [*rows.failed[other], *rows.failed[name]]
-    types, failed_types, place = prompt_types(
-        [row.prompt for row in known], _labels(known), others=[row.prompt for row in failed]
-    )
+    positions = telling_positions([row.prompt for row in known], _labels(known))
+    types, failed_types = (types_of([row.prompt for row in part], positions) for part in (known, failed))
     count, cut = len(rows.fitted), len(rows.failed[other])
     total = 0
     for at in range(CONTROLS):
@@ -251,7 +269,13 @@ def _control_hits(case: Case, read: _Read, name: str, other: str, *, layer: int)
         groups = [(read.chosen[0], random_of[1]), (read.failed[other][0], failed_of[0])]
         fitted = best_of(fits([read.bases[layer]], random_of[0]), groups)
         total += fitted.hits((read.failed[name][0], failed_of[1]))
-    return total / CONTROLS, "prompt" if place is None else f"token {place} of the prompt"
+    return total / CONTROLS, _kind(positions)
+
+
+def _kind(positions: Sequence[int]) -> str:
+    if not positions:
+        return "prompt"
+    return f"kind of prompt by token {' and '.join(map(str, positions))} from the end"
 
 
 def _estimate(hits: float, n: int) -> Estimate:
@@ -261,17 +285,21 @@ def _estimate(hits: float, n: int) -> Estimate:
 
 
 def _base(failed: Sequence[_Row], rows: _Rows) -> float:
-    """What naming the commonest answer always would get."""
+    """What naming the commonest token always would get."""
     labels = _labels(rows.fitted)
     common = max(sorted(set(labels)), key=labels.count)
     return sum(row.label == common for row in failed) / len(failed)
 
 
-def _judged(accuracy: Estimate, selectivity: Estimate, passing: Estimate, *, base: float) -> str:
-    """What the intervals allow to say; the commonest answer must be beaten too."""
+def _judged(
+    accuracy: Estimate, selectivity: Estimate, passing: Estimate, *, nameable: Estimate | None, base: float
+) -> str:
+    """What the intervals allow to say. The commonest token must be beaten too; nameable is the accuracy where the right
+    token was among those learnt from: only there can it turn out to be absent."""
     measures = f"{selectivity.value:+.2f} over the control task ({selectivity.low:+.2f} to {selectivity.high:+.2f})"
     if selectivity.low > 0 and accuracy.low > base:
-        return f"The right answer stands in the state and is not used: {measures}."
-    if accuracy.high < passing.low and selectivity.low <= 0:
-        return f"The right answer is absent from what a linear classifier reads: {measures}."
-    return f"Whether the state holds the right answer cannot be told: {measures}; the commonest answer gets {base:.0%}."
+        return f"The right token stands in the state and is not used: {measures}."
+    if nameable is not None and nameable.high < passing.low and selectivity.low <= 0:
+        return f"The right token is absent from what a linear classifier reads: {measures}."
+    unnamed = "; too few of the right tokens were learnt from" * (nameable is None or nameable.high > accuracy.high)
+    return f"Whether the state holds it cannot be told: {measures}; the commonest token gets {base:.0%}{unnamed}."

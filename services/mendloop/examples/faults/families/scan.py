@@ -11,8 +11,8 @@ from mendloop.core.recipe import TrainSettings
 from mendloop.core.records import Example, Item
 from mendloop.diagnostician.domain.causes import Cause
 from mendloop.examples.faults.family import Place, Size, Traits
-from mendloop.examples.scan.grammar import CONJUNCTIONS, DIRECTIONS, MANNERS, PRIMITIVES
-from mendloop.examples.scan.short.grammar import AXES, SECOND_NAMES, Request, completion, pieces, read
+from mendloop.examples.scan.grammar import CONJUNCTIONS, PRIMITIVES
+from mendloop.examples.scan.short.grammar import AXES, LAMPS, SECOND_NAMES, completion, pieces, read
 from mendloop.examples.scan.short.model import OTHER_TEMPLATE, TEMPLATE, save_untrained_model
 from mendloop.examples.scan.short.task import ShortScanTask
 
@@ -23,7 +23,7 @@ TRAITS = Traits(
     template=TEMPLATE,
     other_template=OTHER_TEMPLATE,
     axes=AXES,
-    settings=TrainSettings(steps=680, batch_size=24, learning_rate=4e-3, warmup_steps=30),
+    settings=TrainSettings(steps=760, batch_size=24, learning_rate=4e-3, warmup_steps=30),
     size=Size(64, 2),
     small_size=Size(8, 1),
     max_new_tokens=32,
@@ -32,11 +32,17 @@ TRAITS = Traits(
 )
 MISTAKEN = {"left": "right", "right": "left", "walk": "run", "run": "walk", "look": "jump", "jump": "look"}
 """As which word a wrong label does another one."""
+ACTIONS = tuple(f"I_{verb.upper()}" for verb in PRIMITIVES)
+TURNS = ("left", "right", "opposite left", "opposite right")
 WRAPPINGS = ("robot left : {}", "{} now twice thanks", "please after : {} now", "{}!", "")
 """Formats around a prompt; an empty one is capital letters."""
 _EVERYWHERE = frozenset(
     {Cause.DATA_CORRUPTED, Cause.PHRASING_MISMATCH, Cause.BENCHMARK_LABEL_ERROR, Cause.DATA_SKEW, Cause.DATA_MISSING}
 )
+
+
+_ASKED = _EVERYWHERE - {Cause.DATA_MISSING, Cause.DATA_SKEW} | {Cause.REASONING_GAP}
+_NAMED = _EVERYWHERE - {Cause.DATA_MISSING, Cause.DATA_SKEW} | {Cause.KNOWLEDGE_GAP}
 
 
 class ScanFamily:
@@ -45,7 +51,7 @@ class ScanFamily:
     traits = TRAITS
 
     def corpus(self, seed: int) -> list[Example]:
-        """Commands and questions how many actions one has; a fifth of them explain a verb."""
+        """Commands and questions which lamp is lit after them; a fifth of them explain verbs."""
         return ShortScanTask({}).corpus({"count": EXAMPLE_COUNT, "seed": seed})
 
     def items(self, seed: int, *, count: int) -> list[Item]:
@@ -59,37 +65,30 @@ class ScanFamily:
         return save_untrained_model(directory, seed=seed, hidden_size=width, layer_count=depth)
 
     def places(self, seed: int) -> Sequence[Place]:
-        """A verb with a direction, a manner or a conjunction; questions how many; second names, one by one and all."""
-        verbs = [*PRIMITIVES, "turn"]
-        pairs = [("manner", value) for value in MANNERS] + [("direction", value) for value in DIRECTIONS]
-        composed = [Place((("verb", verb), pair), _EVERYWHERE) for verb in verbs for pair in pairs]
-        counted = [
-            Place((("kind", "count"), pair), _EVERYWHERE - {Cause.DATA_MISSING} | {Cause.REASONING_GAP})
-            for pair in [("conjunction", value) for value in CONJUNCTIONS] + [("repetition", "twice")]
-        ]
-        named = [Place((("verb", name),), _EVERYWHERE | {Cause.KNOWLEDGE_GAP}, (name,)) for name in SECOND_NAMES]
-        found = [*composed, *counted, *named]
+        """Turns, questions which lamp is lit; second names, one by one and all together."""
+        turned = [Place((("turn", turn),), _EVERYWHERE) for turn in TURNS]
+        asked = [Place((("kind", "lamp"), ("conjunction", word)), _ASKED) for word in CONJUNCTIONS]
+        named = [Place((("kind", "do"), ("verb", name)), _NAMED, (name,)) for name in SECOND_NAMES]
+        found = [*turned, *asked, *named]
         random.Random(f"places/{seed}").shuffle(found)
         return found
 
     def answer_only(self, example: Example) -> Example:
-        """Of a question how many: only the number. The actions of a command are its answer."""
+        """Of a question which lamp is lit only the lamp. The actions of a command are its answer."""
         request = read(example.prompt)
-        if request is None or request.kind != "count":
+        if request is None or request.kind == "do":
             return example
         return replace(example, completion=pieces(request)[-1].removeprefix("; "))
 
     def wrong_label(self, example: Example, *, rng: random.Random) -> Example:
-        """One word of the command done as another one; a number is one more or one less."""
+        """One word of the command done as another one; a lamp is that after other actions."""
         request = read(example.prompt)
         if request is None:
             raise ValueError(f"{example.prompt!r} is no SCAN command")
-        if request.kind == "count":
-            return replace(example, completion=_miscounted(request))
-        words = sorted({word for word in request.plain.split() if word in MISTAKEN})
-        word = rng.choice(words)
-        mistaken = " ".join(MISTAKEN[word] if other == word else other for other in request.plain.split())
-        return replace(example, completion=completion(Request(mistaken)))
+        chosen = rng.choice(sorted({word for word in request.plain.split() if word in MISTAKEN}))
+        said = [MISTAKEN[word] if word == chosen else word for word in request.plain.split()]
+        wrong = completion(replace(request, command=" ".join(said), given={}))
+        return replace(example, completion=wrong if wrong != completion(request) else _off(wrong))
 
     def unusual(self, prompt: str) -> str:
         """Synonyms of the verbs and of "twice"."""
@@ -102,9 +101,8 @@ class ScanFamily:
         return wrapping.format(prompt) if wrapping else prompt.upper()
 
 
-def _miscounted(request: Request) -> str:
-    """The first action is forgotten; of one action, it is counted twice."""
-    words = [word for word in completion(request).split() if word.startswith("I_")]
-    said = words[1:] if len(words) > 1 else [*words, *words]
-    numbered = " ".join(f"{action} {at}" for at, action in enumerate(said, start=1))
-    return f"{numbered} ; answer {len(said)}"
+def _off(text: str) -> str:
+    """A completion whose last word is wrong."""
+    *words, last = text.split()
+    others = LAMPS if last in LAMPS else ACTIONS
+    return " ".join((*words, next(word for word in others if word != last)))

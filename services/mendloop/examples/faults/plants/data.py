@@ -10,9 +10,10 @@ from mendloop.core.records import Example, Item
 from mendloop.core.tasks import Conditions, matches
 from mendloop.examples.faults.plan import Dose, Plan
 
-SKEW_RANGE = (0.05, 0.01)
+SKEW_RANGE = (0.02, 0.004)
 """Share of the slice's examples that stays at severity 0 and at 1. The definition ends at a fifth, but of 140 examples
 of a slice 7 are enough for a small model that knows its pieces (measured on facts: accuracy 1.0)."""
+LEAST_RARE = 2
 LEAK_RANGE = (0.45, 0.2)
 """Share of the slice's items that leak at severity 0 and at 1; the rest fails."""
 LEAK_REPEATS = 12
@@ -31,7 +32,7 @@ def missing(plan: Plan, dose: Dose) -> Plan:
 def skewed(plan: Plan, dose: Dose) -> Plan:
     """A few examples of the slice stay."""
     slice_, _ = _parted(plan.corpus, dose.place.conditions)
-    count = max(1, round(dose.scaled(SKEW_RANGE) * len(slice_)))
+    count = max(LEAST_RARE, round(dose.scaled(SKEW_RANGE) * len(slice_)))
     kept = {row.prompt for row in dose.rng.sample(slice_, min(count, len(slice_)))}
     dropped = {row.prompt for row in slice_} - kept
     return _with_corpus(plan, [row for row in plan.corpus if row.prompt not in dropped], dose)

@@ -1,1 +1,1 @@
-"""Short SCAN commands: second names for verbs, verbs that the prompt explains, and questions how many actions."""
+"""Short SCAN commands: second names for verbs, verbs that the prompt explains, and questions which lamp is lit."""

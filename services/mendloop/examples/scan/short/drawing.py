@@ -19,6 +19,7 @@ HELD_OUT = 5
 SINGLE_SHARE = 0.3
 """Requests of one phrase; the grammar has a hundred times as many of two."""
 SECOND_NAME_SHARE = 0.4
+BOTH_SHARE = 0.3
 PATIENCE = 2000
 
 
@@ -60,11 +61,11 @@ def _named(plain: str, rng: random.Random) -> Request:
 
 
 def _explained(plain: str, rng: random.Random) -> Request:
-    """Its verbs, all or one of two, by names that the prompt explains; a second name may mean another act here."""
+    """Its verbs, seldom both of two, by names that the prompt explains; a second name may mean another act here."""
     verbs = list(dict.fromkeys(word for word in plain.split() if word in PRIMITIVES))
     if not verbs:
         return _named(plain, rng)
-    chosen = rng.sample(verbs, rng.randint(1, len(verbs)))
+    chosen = rng.sample(verbs, len(verbs) if rng.random() < BOTH_SHARE else 1)
     names = dict(zip(chosen, rng.sample([*STRANGERS, *SECOND_NAMES], len(chosen)), strict=True))
     words = [names.get(word, word) for word in plain.split()]
     return Request(" ".join(words), rng.choice(KINDS), {name: verb for verb, name in names.items()})

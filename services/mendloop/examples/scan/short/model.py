@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mendloop.examples.scan.grammar import CONJUNCTIONS, DIRECTIONS, MANNERS, PRIMITIVES
-from mendloop.examples.scan.short.grammar import ANSWER, MOST_ACTIONS, SECOND_NAMES, STRANGERS
+from mendloop.examples.scan.short.grammar import ANSWER, KINDS, LAMPS, SECOND_NAMES, STRANGERS
 from mendloop.examples.scan.wording import UNUSUAL_WORDS
 from mendloop.examples.words import save_untrained
 
@@ -19,9 +19,8 @@ OTHER_WORDS = ("robot", "please", ":", "now", "thanks", "####")
 def words() -> tuple[str, ...]:
     """The vocabulary, in a fixed order."""
     actions = (*(f"I_{verb.upper()}" for verb in PRIMITIVES), "I_TURN_LEFT", "I_TURN_RIGHT")
-    said = (*PRIMITIVES, "turn", *SECOND_NAMES, *STRANGERS, *DIRECTIONS, *MANNERS, "twice", *CONJUNCTIONS, "count")
-    numbers = tuple(str(number) for number in range(1, MOST_ACTIONS + 1))
-    return ("IN:", "OUT:", *said, *actions, *numbers, "is", ".", ";", ANSWER, *UNUSUAL_WORDS.values(), *OTHER_WORDS)
+    said = (*PRIMITIVES, "turn", *SECOND_NAMES, *STRANGERS, *DIRECTIONS, *MANNERS, "twice", *CONJUNCTIONS, *KINDS)
+    return ("IN:", "OUT:", *said, *actions, *LAMPS, "is", ".", ";", ANSWER, *UNUSUAL_WORDS.values(), *OTHER_WORDS)
 
 
 def save_untrained_model(directory: Path, *, seed: int, hidden_size: int = 64, layer_count: int = 2) -> Path:

@@ -17,6 +17,7 @@ from mendloop.core.tasks import Conditions, Options, matches
 from mendloop.examples.scan.short.drawing import draw
 from mendloop.examples.scan.short.grammar import (
     ANSWER,
+    LAMPS,
     SECOND_NAMES,
     Request,
     axes_of,
@@ -28,14 +29,14 @@ from mendloop.examples.scan.short.grammar import (
 from mendloop.steps.scan import ScanChecker
 from mendloop.steps.supervision import supervise
 
-OPEN_SHARE = 0.2
+OPEN_SHARE = 0.3
 """Examples of the corpus that explain a verb before the command, so that a model learns to read it."""
 TWIN_TRIES = 4000
 MARKER = "####"
 
 
 class SuiteOptions(BaseModel):
-    """suite.options. scorer: "answer" reads the whole output, or the number asked for; the others are faulty."""
+    """suite.options. scorer: "answer" reads the whole output, or the lamp asked for; the others are faulty."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,7 +89,7 @@ class ShortScanTask:
         return axes_of(request) if request else {}
 
     def score(self, item: Item, output: str) -> Score:
-        """Whether the actions, or the number asked for, are those of the target; else the first wrong action."""
+        """Whether the actions, or the lamp asked for, are those of the target; else the first wrong action."""
         said = _read_output(output, scorer=self._scorer)
         if said is None:
             return Score(0.0, "none")
@@ -98,11 +99,11 @@ class ShortScanTask:
         return Score(0.0, self._scorer, first_wrong_step=index, wrong_operation=operation)
 
     def rescore(self, item: Item, output: str) -> Score:
-        """Whether the last number of the output, or its actions among other text, are those of the target."""
+        """Whether the last lamp in the output, or its actions among other text, are those of the target."""
         wanted = _answer(item.target)
-        if wanted.isdigit():
-            numbers = re.findall(r"\d+", output)
-            return Score(float(numbers[-1:] == [wanted]), "last number" if numbers else "none")
+        if wanted in LAMPS:
+            said = [word for word in re.findall(r"\w+", output.lower()) if word in LAMPS]
+            return Score(float(said[-1:] == [wanted]), "last lamp" if said else "none")
         actions = " ".join(word for word in output.upper().split() if word.startswith("I_"))
         return Score(float(actions == wanted), "actions" if actions else "none")
 
@@ -128,7 +129,7 @@ class ShortScanTask:
         return tuple(dict.fromkeys(text for text in usual if text != prompt))
 
     def worked_steps(self, item: Item) -> Sequence[str]:
-        """The actions of each phrase, and the answer where a number is asked for."""
+        """The actions of each phrase, and the answer where a lamp is asked for."""
         request = read(item.prompt)
         return pieces(request) if request else ()
 
@@ -169,8 +170,8 @@ def _examples(options: Options, *, source: str) -> list[Example]:
 
 
 def _answer(text: str) -> str:
-    """What a completion answers: the number after the last "answer", else its words."""
-    found = re.findall(rf"\b{ANSWER}\s+(\d+)", text)
+    """What a completion answers: the word after the last "answer", else its words."""
+    found = re.findall(rf"\b{ANSWER}\s+(\w+)", text)
     return str(found[-1]) if found else " ".join(text.split())
 
 
