@@ -24,7 +24,7 @@ from rich.table import Table
 from mendloop.core.records import Outcome
 from mendloop.core.stats import clopper_pearson
 from mendloop.diagnostician.adapters.case_folder import CaseFiles, read_case
-from mendloop.diagnostician.adapters.judgement import load_judgement
+from mendloop.diagnostician.adapters.judging import shipped_judging
 from mendloop.diagnostician.adapters.probe_set import all_probes
 from mendloop.diagnostician.adapters.standalone import Bench, Document, as_document, diagnose
 from mendloop.report.diagnosis_page import render_diagnosis
@@ -67,8 +67,7 @@ def gsm8k(solutions: Path, out: Path) -> dict[str, Document]:
 
 
 def _verdict(contents: Any, conditions: tuple[tuple[str, str], ...]) -> Document:
-    judgement = load_judgement()
-    bench = Bench(all_probes(), judgement.judge, lambda rows: False)
+    bench = Bench(all_probes(), shipped_judging().judge, lambda rows: False)
     return as_document(diagnose(contents.case(conditions), bench=bench), contents=contents)
 
 

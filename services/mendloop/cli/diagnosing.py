@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mendloop.core.tasks import Conditions
 from mendloop.diagnostician.adapters.case_folder import CASE_FILE, CaseContents, CaseFiles, case_files, read_case
-from mendloop.diagnostician.adapters.judgement import load_judgement
+from mendloop.diagnostician.adapters.judging import shipped_judging
 from mendloop.diagnostician.adapters.probe_set import all_probes
 from mendloop.diagnostician.adapters.standalone import Bench, Document, as_document, diagnose, slice_words
 
@@ -39,7 +39,11 @@ def diagnose_files(source: Path, *, given: dict[str, Any], wish: Wish) -> None:
     screen = Console(stderr=True)
     chosen = wish.slices or list(contents.slices)
     verdicts = _verdicts(contents, chosen[: wish.max_slices], wish=wish, console=screen)
-    remarks = [_known(files), *(f"{what}: {count}" for what, count in contents.notes.items())]
+    remarks = [
+        _known(files),
+        f"judged {shipped_judging().description}",
+        *(f"{what}: {count}" for what, count in contents.notes.items()),
+    ]
     if len(chosen) > wish.max_slices:
         remarks.append(f"weak slices left out: {len(chosen) - wish.max_slices}; raise --max-slices")
     if wish.html is not None:
@@ -73,8 +77,9 @@ def _verdicts(contents: CaseContents, chosen: Sequence[Conditions], *, wish: Wis
     if all(row.is_correct for row in contents.outcomes):
         console.print(f"all {len(contents.outcomes)} outcomes are right: there is nothing to explain")
         return []
-    judgement = load_judgement()
-    bench = Bench(all_probes(), judgement.judge, (lambda rows: False) if wish.all_probes else judgement.is_clear)
+    judging = shipped_judging()
+    is_clear = (lambda rows: False) if wish.all_probes else judging.is_clear
+    bench = Bench(all_probes(), judging.judge, is_clear, judging.choose)
     found = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("diagnosing", total=len(chosen))

@@ -9,6 +9,8 @@ from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import DIAGNOSTICIAN
 from mendloop.core.telemetry import Telemetry
 from mendloop.diagnostician.adapters.checkpoints import StoredCheckpoints
+from mendloop.diagnostician.adapters.failure_mode_store import save_modes
+from mendloop.diagnostician.adapters.judging import shipped_judging
 from mendloop.diagnostician.adapters.probe_set import all_probes
 from mendloop.diagnostician.handlers import Ports, handlers
 from mendloop.diagnostician.settings import Settings
@@ -21,12 +23,17 @@ def main() -> None:
     settings = Settings.from_environment()
     store, telemetry = open_store(settings.artifacts_uri), Telemetry(DIAGNOSTICIAN)
     probes = all_probes(corpus_sample=settings.corpus_sample, fit_sample=settings.fit_sample)
+    judging = shipped_judging()
     ports = Ports(
         store=store,
         checkpoints=StoredCheckpoints(store, cache=settings.work_dir / "checkpoints", load=load_model),
         probes=probes,
         telemetry=telemetry,
         failure_sample=settings.failure_sample,
+        keep_modes=lambda modes, name: save_modes(store, modes, name=name),
+        judge=judging.judge,
+        is_clear=judging.is_clear,
+        choose=judging.choose,
         places=lambda spec: places_of(
             spec.items.sha256,
             spec.recipe.suite,

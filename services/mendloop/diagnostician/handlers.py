@@ -28,12 +28,16 @@ from mendloop.core.wire import artifact_of, artifact_ref, conditions_of, fix_mes
 from mendloop.diagnostician.domain.case import SAMPLE_SIZE, Case, Check, Training, draw_samples
 from mendloop.diagnostician.domain.causes import Cause
 from mendloop.diagnostician.domain.evidence import Attachment, Cost, Evidence
+from mendloop.diagnostician.domain.failure_modes import FailureModes
 from mendloop.diagnostician.domain.interventions import Intervention, propose
-from mendloop.diagnostician.domain.probing import Findings, IsClear, Probe, investigate
+from mendloop.diagnostician.domain.mode_evidence import modes_of
+from mendloop.diagnostician.domain.probing import Choose, Findings, IsClear, Probe, cheapest, investigate
 from mendloop.diagnostician.domain.verdict import Judge, Verdict, is_clear, judge
 from mendloop.diagnostician.ports import Checkpoints
 from mendloop.v1 import common_pb2, diagnosis_pb2, evaluation_pb2
 
+KeepModes = Callable[[FailureModes, str], object]
+"""Keeps failure modes under a name, one for each slice."""
 ATTACHMENT = "application/vnd.mendloop.attachment+json"
 
 
@@ -46,8 +50,10 @@ class Ports:
     probes: Sequence[Probe]
     telemetry: Telemetry
     failure_sample: int = SAMPLE_SIZE
+    keep_modes: KeepModes = lambda modes, name: None
     judge: Judge = judge
     is_clear: IsClear = is_clear
+    choose: Choose = cheapest
     clock: Callable[[], float] = time.monotonic
     places: Callable[[RunSpec], Places | None] = lambda spec: None
     """How prompts of the corpus are placed on the axis cluster; None where they cannot be."""
@@ -68,9 +74,15 @@ def on_eval_failed(event: Event, *, ports: Ports) -> list[Emit]:
             raise Interrupted(f"stopped while diagnosing {slice_name(case.conditions)}; its probes run again")
 
     findings = investigate(
-        case, ports.probes, is_clear=ports.is_clear, clock=ports.clock, before_probe=give_back_if_stopping
+        case,
+        ports.probes,
+        is_clear=ports.is_clear,
+        clock=ports.clock,
+        choose=ports.choose,
+        before_probe=give_back_if_stopping,
     )
     verdict = ports.judge(findings.evidence)
+    findings = replace(findings, evidence=(*findings.evidence, _modes(case, ports=ports)))
     interventions = propose(verdict, findings.evidence, training=case.training)
     _record(failure, verdict, ports=ports)
     ports.telemetry.add("mendloop_verdicts", cause=verdict.cause.value)
@@ -110,6 +122,14 @@ def case_of(failure: evaluation_pb2.EvalFailed, *, ports: Ports) -> Case:
         weights=partial(ports.checkpoints.directory, artifact_of(ready.checkpoint)),
         not_placed=why,
     )
+
+
+def _modes(case: Case, *, ports: Ports) -> Evidence:
+    """The failure modes, kept as the slice's current version; what to look at, not what the verdict rests on."""
+    modes, row = modes_of(case)
+    if modes is not None:
+        ports.keep_modes(modes, stable_hash("slice", *(f"{axis}={value}" for axis, value in case.conditions)))
+    return row
 
 
 def _failed_count(outcomes: Sequence[Outcome], conditions: Sequence[tuple[str, str]]) -> int:

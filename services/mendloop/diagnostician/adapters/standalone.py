@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mendloop.core.records import Outcome
@@ -14,7 +14,8 @@ from mendloop.diagnostician.adapters.case_folder import CaseContents
 from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.interventions import Intervention, propose
-from mendloop.diagnostician.domain.probing import Findings, IsClear, Probe, investigate
+from mendloop.diagnostician.domain.mode_evidence import modes_of
+from mendloop.diagnostician.domain.probing import Choose, Findings, IsClear, Probe, cheapest, investigate
 from mendloop.diagnostician.domain.verdict import Judge, Verdict
 
 Document = dict[str, Any]
@@ -38,13 +39,16 @@ class Bench:
     probes: Sequence[Probe]
     judge: Judge
     is_clear: IsClear
+    choose: Choose = cheapest
     clock: Callable[[], float] = time.monotonic
 
 
 def diagnose(case: Case, *, bench: Bench) -> Diagnosed:
     """Probe one case and judge it."""
-    findings = investigate(case, bench.probes, is_clear=bench.is_clear, clock=bench.clock)
+    findings = investigate(case, bench.probes, is_clear=bench.is_clear, clock=bench.clock, choose=bench.choose)
     verdict = bench.judge(findings.evidence)
+    _, modes = modes_of(case)
+    findings = replace(findings, evidence=(*findings.evidence, modes))
     return Diagnosed(case, findings, verdict, propose(verdict, findings.evidence, training=case.training))
 
 
@@ -72,7 +76,6 @@ def as_document(diagnosed: Diagnosed, *, contents: CaseContents) -> Document:
         "wall_s": findings.cost.wall_s,
         "token_count": findings.cost.token_count,
         "failures": _failures(case),
-        "modes": [],
     }
 
 
