@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from mendloop.core.records import Axes, Example, Item, Score, Split
 from mendloop.core.tasks import Conditions, Options, matches
-from mendloop.examples.scan.axes import Command, annotate, annotated_commands
+from mendloop.examples.scan.axes import Command, annotate, annotated_commands, phrases
 from mendloop.examples.scan.grammar import interpret, is_composed
 from mendloop.examples.scan.options import CorpusOptions, PoolOptions, SuiteOptions, withheld_primitive
 from mendloop.examples.scan.selection import draw_items, spread
+from mendloop.examples.scan.wording import glossary, in_usual_words
 from mendloop.steps.scan import ScanChecker
 from mendloop.steps.supervision import supervise
 
@@ -99,6 +100,33 @@ class ScanTask:
         fitting = [command for command in annotated_commands() if matches(command.axes, conditions)]
         for command in spread(fitting, seed=seed):
             yield _example(command, source="teacher:scan-grammar")
+
+    def rewordings(self, prompt: str) -> Sequence[str]:
+        """The command in the grammar's own words, where it has synonyms of them."""
+        usual = in_usual_words(prompt)
+        return (usual,) if usual != " ".join(prompt.split()) and annotate(usual) else ()
+
+    def worked_steps(self, item: Item) -> Sequence[str]:
+        """The actions of each phrase, in the order in which they are done; empty where the prompt is no command."""
+        if not annotate(item.prompt):
+            return ()
+        parts, conjunction = phrases(item.prompt)
+        texts = [interpret(part) for part in (parts[::-1] if conjunction == "after" else parts)]
+        return (*(f"{text} " for text in texts[:-1]), texts[-1])
+
+    def reference(self, item: Item) -> str:
+        """What each word of the command means."""
+        return glossary(item.prompt)
+
+    def twin(self, item: Item, *, seed: int) -> Item | None:
+        """Another command with the same values on every axis, in whatever order; it may be a training example."""
+        wanted = _values(item.axes)
+        alike = [c for c in annotated_commands() if c.command != item.prompt and _values(c.axes) == wanted]
+        return _item(random.Random(f"twin/{seed}/{item.item_id}").choice(alike), split=item.split) if alike else None
+
+
+def _values(axes: Axes) -> dict[str, set[str]]:
+    return {axis: set(values) for axis, values in axes.items()}
 
 
 def _training_part(split: str) -> list[Command]:

@@ -88,7 +88,8 @@ class ScanFamily:
         chosen = rng.choice(sorted({word for word in request.plain.split() if word in MISTAKEN}))
         said = [MISTAKEN[word] if word == chosen else word for word in request.plain.split()]
         wrong = completion(replace(request, command=" ".join(said), given={}))
-        return replace(example, completion=wrong if wrong != completion(request) else _off(wrong))
+        is_right = ShortScanTask({}).verify(example.prompt, wrong)
+        return replace(example, completion=_off(wrong) if is_right else wrong)
 
     def unusual(self, prompt: str) -> str:
         """Synonyms of the verbs and of "twice"."""

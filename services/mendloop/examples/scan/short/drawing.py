@@ -12,7 +12,7 @@ from functools import cache
 
 from mendloop.examples.scan.axes import phrases
 from mendloop.examples.scan.grammar import PRIMITIVES
-from mendloop.examples.scan.short.grammar import KINDS, SECOND_NAMES, STRANGERS, Request, plain_commands
+from mendloop.examples.scan.short.grammar import KINDS, SECOND_NAMES, STRANGERS, Request, axes_of, plain_commands
 
 HELD_OUT = 5
 """One plain command in so many is kept for evaluation; bare verbs never: they are where a verb's meaning is learnt."""
@@ -44,6 +44,24 @@ def draw(rng: random.Random, *, open_share: float, held_out: bool) -> Iterator[R
         idle = 0
         known.add(request.prompt)
         yield request
+
+
+def alike(request: Request) -> list[Request]:
+    """Other requests of evaluation with the same values on every axis, verbs named as the request names them."""
+    other = {verb: name for name, verb in SECOND_NAMES.items() if name in request.command.split()}
+    asked = (" ".join(other.get(word, word) for word in plain.split()) for plain in _held_out_commands())
+    found = (Request(command, request.kind) for command in asked if command != request.command)
+    wanted = _values(request)
+    return [one for one in found if _values(one) == wanted]
+
+
+def _values(request: Request) -> dict[str, set[str]]:
+    return {axis: set(values) for axis, values in axes_of(request).items()}
+
+
+@cache
+def _held_out_commands() -> tuple[str, ...]:
+    return tuple(command for command in plain_commands() if is_held_out(Request(command)))
 
 
 @cache

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split
 from mendloop.core.tasks import Conditions, Options, matches
-from mendloop.examples.scan.short.drawing import draw
+from mendloop.examples.scan.short.drawing import alike, draw
 from mendloop.examples.scan.short.grammar import (
     ANSWER,
     LAMPS,
@@ -31,7 +31,6 @@ from mendloop.steps.supervision import supervise
 
 OPEN_SHARE = 0.3
 """Examples of the corpus that explain a verb before the command, so that a model learns to read it."""
-TWIN_TRIES = 4000
 MARKER = "####"
 
 
@@ -140,12 +139,10 @@ class ShortScanTask:
         return " ".join(meaning(word, SECOND_NAMES[word]) for word in words if word in SECOND_NAMES)
 
     def twin(self, item: Item, *, seed: int) -> Item | None:
-        """Another request of evaluation with the same axes."""
-        axes = read(item.prompt) and self.annotate(item.prompt)
-        drawn = draw(random.Random(f"twin/{seed}/{item.item_id}"), open_share=0.0, held_out=True)
-        fitting = (r for r in islice(drawn, TWIN_TRIES) if axes_of(r) == axes and r.prompt != item.prompt)
-        found = next(fitting, None)
-        return item_of(found, split=item.split) if found else None
+        """Another request of evaluation with the same values on every axis, in whatever order."""
+        request = read(item.prompt)
+        found = alike(request) if request else []
+        return item_of(random.Random(f"twin/{seed}/{item.item_id}").choice(found), split=item.split) if found else None
 
 
 def example_of(request: Request, *, source: str) -> Example:
