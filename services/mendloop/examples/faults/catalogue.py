@@ -205,7 +205,7 @@ FAULTS = (
         "damaged-weights",
         Cause.UNKNOWN,
         "control: noise on the trained weights",
-        "noise of .1 of a matrix's standard deviation at 0, .5 at 1",
+        "noise of .2 of a matrix's standard deviation at 0, .7 at 1",
         "suite",
         training.damaged_weights,
     ),

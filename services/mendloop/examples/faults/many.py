@@ -15,8 +15,6 @@ from pathlib import Path
 import torch
 
 from mendloop.core.events import stable_hash
-from mendloop.diagnostician.domain.causes import Cause
-from mendloop.diagnostician.domain.causes import Family as Side
 from mendloop.examples.faults.catalogue import FAULTS, Fault
 from mendloop.examples.faults.plan import ITEM_COUNT
 from mendloop.examples.faults.planning import Planting, Spec
@@ -25,8 +23,16 @@ from mendloop.examples.faults.registry import FAMILIES, find_family
 
 CACHE = "healthy"
 SEVERITIES = (0.5, 0.75, 1.0)
-PAIR_SEVERITY = 0.6
-"""Two faults that each take all failures could not be told apart."""
+PARTIAL = {
+    "unknown-terms": 0.6,
+    "no-steps": 0.6,
+    "wrong-labels": 0.6,
+    "rare": 0.5,
+    "leaked-items": 0.6,
+    "forgotten": 0.5,
+}
+BESIDE = {"wrapped": 0.3, "cut-off": 0.3, "wrong-targets": 0.3}
+"""Faults with the severity at which each leaves room for another: what fails everything hides what is beside it."""
 PAIRS_A_SEED = 6
 
 OnDone = Callable[[Spec, Planted], None]
@@ -45,15 +51,16 @@ def single_specs(families: Sequence[str], *, seeds: Sequence[int], item_count: i
 def pair_specs(
     families: Sequence[str], *, seeds: Sequence[int], count: int = PAIRS_A_SEED, item_count: int = ITEM_COUNT
 ) -> list[Spec]:
-    """Two faults of different sides at once: count pairs a family and seed, drawn by the seed."""
+    """A fault of the training or its data beside one of the evaluation: count pairs a family and seed."""
     specs = []
     for family in families:
         for seed in seeds:
-            pairs = _pairs([fault for fault in _suited(family, seed) if fault.cause is not Cause.UNKNOWN])
+            suited = {fault.name for fault in _suited(family, seed)}
+            pairs = [(one, other) for one in PARTIAL for other in BESIDE if {one, other} <= suited]
             drawn = random.Random(stable_hash("pairs", family, str(seed))).sample(pairs, min(count, len(pairs)))
             specs += [
-                Spec(family, tuple(Planting(fault.name, PAIR_SEVERITY) for fault in pair), seed, item_count)
-                for pair in drawn
+                Spec(family, (Planting(one, PARTIAL[one]), Planting(other, BESIDE[other])), seed, item_count)
+                for one, other in drawn
             ]
     return specs
 
@@ -106,16 +113,6 @@ def _suited(family: str, seed: int) -> list[Fault]:
 
 def _severity(fault: Fault, seed: int) -> float:
     return random.Random(stable_hash("severity", fault.name, str(seed))).choice(SEVERITIES)
-
-
-def _pairs(faults: Sequence[Fault]) -> list[tuple[Fault, Fault]]:
-    """Faults that can both show: of different sides, and not a training that fails everything beside a data fault."""
-    return [
-        (first, second)
-        for at, first in enumerate(faults)
-        for second in faults[at + 1 :]
-        if first.side is not second.side and Side.OTHER not in (first.side, second.side)
-    ]
 
 
 def all_families() -> tuple[str, ...]:

@@ -87,6 +87,20 @@ class Plan:
         rows = [f"{row.item_id}\t{row.prompt}\t{row.target}" for row in self.items]
         return stable_hash("fault-world", self.training_sha, json.dumps(values, sort_keys=True, default=list), *rows)
 
+    def evaluated_as(self, other: Plan) -> Plan:
+        """The same training under the other plan's evaluation."""
+        return replace(
+            self,
+            items=other.items,
+            task_options=other.task_options,
+            max_new_tokens=other.max_new_tokens,
+            flaky_share=other.flaky_share,
+        )
+
+    def evaluates_as(self, other: Plan) -> bool:
+        """Whether both plans have the same evaluation."""
+        return self.evaluated_as(other) == self
+
     def retried(self) -> Plan:
         """The same plan from other random weights."""
         return replace(self, attempt=self.attempt + 1)

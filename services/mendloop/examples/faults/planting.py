@@ -10,7 +10,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +22,7 @@ from mendloop.diagnostician.adapters.case_folder import write_case
 from mendloop.diagnostician.domain.verdict import MIN_FAILURES
 from mendloop.diagnostician.domain.weak_slices import weak_slices
 from mendloop.examples.faults.family import Family
+from mendloop.examples.faults.hiding import hidden_side
 from mendloop.examples.faults.measuring import evaluate
 from mendloop.examples.faults.plan import Plan
 from mendloop.examples.faults.planning import Planned, Spec, plan_faults
@@ -109,6 +110,9 @@ def plant(
             on_stage("evaluating")
             outcomes = evaluate(plan, made.directory)
             found = _found(planned, outcomes, healthy=healthy)
+            if not found.why_not and len(planned.faults) > 1:
+                on_stage("looking whether one fault hides the other")
+                found = replace(found, hidden=_hidden(planned, plan, outcomes, found, made, workshop))
             if not found.is_spoilt or plan.attempt >= MOST_RETRIES or made.is_kept:
                 _write(plan, spec, outcomes, found.conditions, out_dir=out_dir, made=made)
                 break
@@ -146,6 +150,8 @@ class _Found:
     rest_accuracy: float
     is_spoilt: bool
     """Whether a fault of one slice failed the others too."""
+    hidden: str = ""
+    """Which of two faults causes too few of the failures alone."""
 
     @property
     def why_not(self) -> str:
@@ -155,7 +161,9 @@ class _Found:
             return "the healthy model is no better there"
         if self.n - self.correct < MIN_FAILURES:
             return f"fewer than {MIN_FAILURES} failures"
-        return "" if self.correct <= MOST_RIGHT * self.n else f"more than {MOST_RIGHT:.0%} of the slice is right"
+        if self.correct > MOST_RIGHT * self.n:
+            return f"more than {MOST_RIGHT:.0%} of the slice is right"
+        return self.hidden
 
 
 def _found(planned: Planned, outcomes: Sequence[Outcome], *, healthy: Mapping[str, float]) -> _Found:
@@ -172,6 +180,14 @@ def _found(planned: Planned, outcomes: Sequence[Outcome], *, healthy: Mapping[st
         rest_accuracy=rest_accuracy,
         is_spoilt=planned.is_local and rest_accuracy < healthy_rest - MOST_SPOILT,
     )
+
+
+def _hidden(
+    planned: Planned, plan: Plan, outcomes: Sequence[Outcome], found: _Found, made: Made, workshop: Workshop
+) -> str:
+    failed = {row.item_id for row in outcomes if not row.is_correct and matches(row.axes, found.conditions)}
+    healthy_checkpoint = workshop.kept(planned.healthy).directory
+    return hidden_side(plan, planned.healthy, failed, checkpoint=made.directory, healthy_checkpoint=healthy_checkpoint)
 
 
 def _planted(planned: Planned, found: _Found, *, attempt: int, wall_s: float) -> Planted:

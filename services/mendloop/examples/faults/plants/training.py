@@ -18,6 +18,7 @@ SHORT_RANGE = (0.35, 0.05)
 """Share of the steps that an undertrained model had."""
 HOT_RANGE = (12.0, 80.0)
 """How many times too high the learning rate is."""
+NOISE_RANGE = (0.2, 0.7)
 FORGETTING_STEPS = 0.6
 HOT_STEPS = 0.5
 
@@ -74,7 +75,7 @@ def too_small(plan: Plan, dose: Dose) -> Plan:
 
 def damaged_weights(plan: Plan, dose: Dose) -> Plan:
     """Noise on the trained weights: no cause of the list."""
-    return replace(plan, weight_noise=0.1 + 0.4 * dose.severity)
+    return replace(plan, weight_noise=dose.scaled(NOISE_RANGE))
 
 
 def _perhaps_continued(plan: Plan, dose: Dose) -> Plan:
