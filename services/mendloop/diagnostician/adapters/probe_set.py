@@ -9,6 +9,7 @@ from mendloop.diagnostician.adapters.probes.first_steps import FirstSteps
 from mendloop.diagnostician.adapters.probes.label_noise import LabelNoise
 from mendloop.diagnostician.adapters.probes.linear_probe import LinearProbe
 from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
+from mendloop.diagnostician.adapters.probes.more_training import MoreTraining
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook
 from mendloop.diagnostician.adapters.probes.paraphrase import Paraphrase
 from mendloop.diagnostician.adapters.probes.pass_at_k import PassAtK
@@ -58,6 +59,7 @@ def all_probes(*, corpus_sample: int = 64, fit_sample: int = 24) -> tuple[Probe,
         PassAtK(),
         TargetAgreement(),
         OpenBook(),
+        MoreTraining(),
         Patching(look=look),
         AttributionProbe(),
     )

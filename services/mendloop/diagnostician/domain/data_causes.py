@@ -15,15 +15,18 @@ from mendloop.diagnostician.domain.explained import (
     share_of,
     shown,
     strongest,
+    undecided,
     without,
 )
 from mendloop.diagnostician.domain.training_causes import unlearnt
 from mendloop.diagnostician.domain.uncertainty import Estimate, attributable_share, difference
 
-MISSING_RATIO = 0.01
-"""Under one prompt for a hundred of the slice's siblings, what there is are isolated cases (a bare word, a typo)."""
+MISSING_RATIO = 0.005
+"""Under one prompt for two hundred of the slice's siblings, what there is are isolated cases (a bare word, a typo)."""
 SKEW_RATIO = 0.2
 """Under a fifth of the siblings' prompts, and of the slice's own share of the suite. Chosen, not calibrated."""
+HARMFUL_GAPS = 0.3
+"""From three examples without steps in ten on, they explain failures in full; below it in proportion."""
 HARMFUL_NOISE = 0.1
 """From one wrong label in ten on, wrong labels explain failures in full; below it in proportion."""
 
@@ -36,8 +39,11 @@ def uncovered(table: Table) -> Explained:
 
 def data_missing(table: Table) -> Explained:
     """What is uncovered, less prompts whose words are unknown, that other words or another form make right, that were
-    right once, or whose like is right where it leaked."""
-    return without(uncovered(table), _rival(table, knows_terms=False))
+    right once, or whose like is right where it leaked. A slice that the corpus holds a little of is rare instead."""
+    found = uncovered(table)
+    if found.is_measured and _is_rare(table):
+        return undecided(found)
+    return without(found, _rival(table, knows_terms=False))
 
 
 def _unseen(table: Table) -> Explained:
@@ -75,8 +81,19 @@ def rare(table: Table) -> Explained:
 
 
 def data_skew(table: Table) -> Explained:
-    """What is rare, less what the rivals of missing data explain."""
-    return without(rare(table), _rival(table, knows_terms=False))
+    """Failures beyond those of siblings in a slice that is rare, less what the rivals of missing data explain."""
+    found = rare(table)
+    if found.is_measured and _is_rare(table):
+        found = _excess_if(table, above=MISSING_RATIO, below=SKEW_RATIO)
+    return without(found, _rival(table, knows_terms=False))
+
+
+def _is_rare(table: Table) -> bool:
+    """Whether the corpus holds a few examples of the slice against its siblings and against the suite."""
+    ratio, representation = (table.get("corpus_coverage", f"{name}_ratio") for name in ("sibling", "representation"))
+    if ratio is None or representation is None:
+        return False
+    return MISSING_RATIO < ratio.value <= SKEW_RATIO and representation.high <= SKEW_RATIO
 
 
 def _excess_if(table: Table, *, above: float, below: float) -> Explained:
@@ -132,12 +149,12 @@ def reasoning_gap(table: Table) -> Explained:
     reasons = (lacking, phrasing_mismatch(table), contamination(table), truncation(table), prompt_format(table))
     rest = without(given, strongest(*reasons))
     bare = excess_over(table, "step_coverage", "stepless_share", "rest_stepless_share")
-    untaught = rest._replace(
-        low=min(rest.low, bare.low), value=min(rest.value, bare.value), because=f"{bare.because} {rest.because}"
-    )
-    if bare.is_measured and bare.low >= NOTICED:
-        return untaught
-    return without(rest, unlearnt(table))
+    if not bare.is_measured:
+        return without(rest, unlearnt(table))
+    if bare.low < NOTICED:  # the corpus shows the steps
+        return undecided(rest)
+    low, value, high = (min(a, 1.0, b / HARMFUL_GAPS) for a, b in zip(rest[:3], bare[:3], strict=True))
+    return Explained(low, value, high, f"{bare.because} {rest.because}")
 
 
 def data_corrupted(table: Table) -> Explained:

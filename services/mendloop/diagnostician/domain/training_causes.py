@@ -34,6 +34,11 @@ UNREAD_RATIO = 5.0
 """How much dearer the first half of an answer is than its second where the prompt is not read."""
 STILL_FALLING = 0.05
 """A loss that fell by a twentieth over its last quarter was not at its end."""
+HELPS_LITTLE, HELPS_MUCH = 0.2, 0.3
+"""A few more steps take less than a fifth of the loss from a model at its end, and a third from one cut short.
+
+Measured on 12 models of three sizes: .02 to .23 where the model was too small, .30 to .74 where it had too few steps.
+"""
 RISEN = 1.2
 """A loss that ends a fifth above its least has left it."""
 LITTLE_RATIO = 0.2
@@ -119,21 +124,18 @@ def template_mismatch(table: Table) -> Explained:
 
 
 def diverged(table: Table) -> Explained:
-    """A model that does not fit its own corpus, with no fault of mask or template, whose loss was not at its end.
+    """A model that does not fit its own corpus, with no fault of mask or template, and that training can still help.
 
-    Without a loss curve the first half is all that can be known.
+    Where neither that nor a loss curve is known, not fitting is all that can be known.
     """
-    wasted = _unlearnt_by_no_other_fault(table)
-    at_end = _settled(table)
-    if at_end is None:
-        return wasted
-    return undecided(wasted) if at_end else wasted
+    wasted, fault = _unlearnt_by_no_other_fault(table), _training_fault(table)
+    return wasted if fault is None else _scaled(wasted, fault)
 
 
 def capacity(table: Table) -> Explained:
-    """A model that does not fit its corpus although its loss had come to rest, with no fault of mask or template."""
-    wasted = _unlearnt_by_no_other_fault(table)
-    return wasted if _settled(table) else undecided(wasted)
+    """A model that does not fit its corpus though training had done all it could, with no fault of mask or template."""
+    wasted, fault = _unlearnt_by_no_other_fault(table), _training_fault(table)
+    return undecided(wasted) if fault is None else _scaled(wasted, 1 - fault)
 
 
 def forgetting(table: Table) -> Explained:
@@ -186,11 +188,18 @@ def _unlearnt_by_no_other_fault(table: Table) -> Explained:
     return undecided(wasted) if is_other else wasted
 
 
-def _settled(table: Table) -> bool | None:
-    """Whether the training loss had come to rest; None without a loss curve."""
+def _training_fault(table: Table) -> float | None:
+    """0: the training had done what it could; 1: it had not; None: neither probe nor loss curve says so."""
     drop, rise, finite = (table.get("loss_curve", name) for name in ("late_drop", "rise", "is_finite"))
-    if finite and finite.high < 1:
-        return False
+    if (finite and finite.high < 1) or (rise and rise.value >= RISEN):
+        return 1.0
+    helps = [row.value for name in ("loss_drop", "fresh_drop") if (row := table.get("more_training", name))]
+    if helps:
+        return min(1.0, max(0.0, (max(helps) - HELPS_LITTLE) / (HELPS_MUCH - HELPS_LITTLE)))
     if drop is None:
         return None
-    return drop.value < STILL_FALLING and (rise is None or rise.value < RISEN)
+    return float(drop.value >= STILL_FALLING)
+
+
+def _scaled(explained: Explained, factor: float) -> Explained:
+    return explained._replace(low=explained.low * factor, value=explained.value * factor)

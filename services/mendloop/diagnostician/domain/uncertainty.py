@@ -46,7 +46,7 @@ def _excess(exposed: float, unexposed: float) -> float:
     return max(0.0, 1 - unexposed / exposed) if exposed > 0 else 0.0
 
 
-def bootstrap_ratio(sums: Sequence[float], counts: Sequence[int], *, seed: int) -> Estimate:
+def bootstrap_ratio(sums: Sequence[float], counts: Sequence[float], *, seed: int) -> Estimate:
     """Sum of sums over sum of counts with its percentile interval; whole examples are resampled (Efron 1979)."""
     totals, sizes = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     value = float(totals.sum() / sizes.sum())
