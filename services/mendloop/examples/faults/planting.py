@@ -10,7 +10,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -123,11 +123,13 @@ def plant(
 
 
 def read_planted(folder: Path) -> Planted | None:
-    """What was planted in a folder; None where no planting was finished there."""
+    """What was planted in a folder; None where no planting was finished there, or one that another version told."""
     path = folder / PLANTED_FILE
     if not path.is_file():
         return None
     document = json.loads(path.read_text())
+    if document.keys() != {entry.name for entry in fields(Planted)}:
+        return None
     conditions = tuple((axis, value) for axis, value in document["conditions"])
     return Planted(**{**document, "faults": tuple(document["faults"]), "conditions": conditions})
 
