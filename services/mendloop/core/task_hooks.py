@@ -28,7 +28,7 @@ class Stepwise(Protocol):
 class Documented(Protocol):
     """A family whose items need knowledge that can be written down."""
 
-    def reference(self, item: Item) -> str:
+    def background(self, item: Item) -> str:
         """Text with what one must know to solve the item, without the derivation of its answer; empty where unknown."""
 
 

@@ -167,7 +167,7 @@ def test_a_probe_whose_hook_or_model_is_absent_says_so(probe: Probe) -> None:
 class _Documented(ToyTask):
     """Knows what "paint" needs: the colour's name in a reference."""
 
-    def reference(self, item: Item) -> str:
+    def background(self, item: Item) -> str:
         return f"note {item.prompt.split()[1]} ;"
 
 

@@ -73,7 +73,7 @@ def test_the_score_reads_the_last_answer_and_the_faulty_scorers_do_not() -> None
 def test_steps_together_are_the_target_and_the_reference_holds_the_facts() -> None:
     item = _two_hops()
     assert "".join(TASK.worked_steps(item)) == item.target
-    assert TASK.reference(item) == item.target.rpartition(" ; ")[0]
+    assert TASK.background(item) == item.target.rpartition(" ; ")[0]
     assert TASK.worked_steps(replace(item, prompt="something else")) == ()
 
 

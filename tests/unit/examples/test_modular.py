@@ -77,8 +77,8 @@ def test_hooks_keep_the_answer() -> None:
     for item in ITEMS[:60]:
         assert "".join(TASK.worked_steps(item)) == item.target
         assert all(TASK.verify(text, item.target) and text != item.prompt for text in TASK.rewordings(item.prompt))
-        assert TASK.verify(f"{TASK.reference(item)} {item.prompt}", item.target)
-        assert bool(TASK.reference(item)) == (item.axes["operand"] == ("name",))
+        assert TASK.verify(f"{TASK.background(item)} {item.prompt}", item.target)
+        assert bool(TASK.background(item)) == (item.axes["operand"] == ("name",))
 
 
 def test_most_twins_differ_only_in_tables() -> None:

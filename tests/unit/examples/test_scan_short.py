@@ -86,8 +86,8 @@ def test_hooks_keep_the_answer() -> None:
     for item in ITEMS[:40]:
         assert "".join(TASK.worked_steps(item)) == item.target
         assert all(TASK.verify(text, item.target) and text != item.prompt for text in TASK.rewordings(item.prompt))
-        assert TASK.verify(f"{TASK.reference(item)} {item.prompt}".strip(), item.target)
-        assert bool(TASK.reference(item)) == bool(set(item.axes["verb"]) & set(SECOND_NAMES))
+        assert TASK.verify(f"{TASK.background(item)} {item.prompt}".strip(), item.target)
+        assert bool(TASK.background(item)) == bool(set(item.axes["verb"]) & set(SECOND_NAMES))
     twins = [(item, TASK.twin(item, seed=1)) for item in ITEMS[:20]]
     assert all(twin is None or (_values(twin) == _values(item) and twin.prompt != item.prompt) for item, twin in twins)
     assert sum(twin is not None for _, twin in twins) > 2
@@ -130,7 +130,7 @@ def test_scan_itself_knows_other_words_its_steps_and_its_glossary() -> None:
     assert scan.rewordings("leap left twice") == ("jump left twice",)
     assert scan.rewordings(item.prompt) == ()
     assert scan.rewordings("leap to the moon") == ()
-    assert "after is first what stands after it ." in scan.reference(item)
+    assert "after is first what stands after it ." in scan.background(item)
 
 
 def test_a_twin_of_scan_has_the_same_axes() -> None:

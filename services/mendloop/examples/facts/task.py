@@ -127,7 +127,7 @@ class FactsTask:
         *steps, last = worked(question, self._world).split(STEP)
         return [*(f"{step}{STEP}" for step in steps), last]
 
-    def reference(self, item: Item) -> str:
+    def background(self, item: Item) -> str:
         """The facts that the question needs, as sentences."""
         question = parse(item.prompt)
         if question is None or question.name not in self._world.topic_of:

@@ -125,7 +125,7 @@ class ModularTask:
         question = read(item.prompt)
         return pieces(solve(question)) if question else ()
 
-    def reference(self, item: Item) -> str:
+    def background(self, item: Item) -> str:
         """The values of the constants in the question; empty where it has none."""
         question = read(item.prompt)
         names = dict.fromkeys(term for term in question.terms if term in CONSTANTS) if question else {}

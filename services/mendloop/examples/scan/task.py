@@ -114,7 +114,7 @@ class ScanTask:
         texts = [interpret(part) for part in (parts[::-1] if conjunction == "after" else parts)]
         return (*(f"{text} " for text in texts[:-1]), texts[-1])
 
-    def reference(self, item: Item) -> str:
+    def background(self, item: Item) -> str:
         """What each word of the command means."""
         return glossary(item.prompt)
 

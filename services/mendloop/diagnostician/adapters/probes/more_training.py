@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mendloop.core.records import Example
 from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.evidence import Evidence, measured, missing
+from mendloop.diagnostician.domain.explained import CORPUS_FITS_NATS
 from mendloop.diagnostician.domain.probing import CostClass
 from mendloop.diagnostician.domain.uncertainty import Estimate, bootstrap_ratio
 from mendloop.models.encoding import Encoded, encode_examples
@@ -56,6 +57,9 @@ class MoreTraining:
             return _missing(f"The model has more than {MOST_PARAMETERS:,} parameters.")
         used, apart = _rows(case, rows, model=model, directory=case.weights())
         before = _losses(model, apart).tolist()
+        nats = sum(before) / len(before)
+        if nats < CORPUS_FITS_NATS:
+            return _missing(f"The model fits its corpus ({nats:.3f} nats a token): nothing is unlearnt.")
         torch.manual_seed(case.seed % 2**31)
         fresh = AutoModelForCausalLM.from_config(model.config)  # type: ignore[no-untyped-call]  # transformers
         tried = [

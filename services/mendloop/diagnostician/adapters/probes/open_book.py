@@ -57,7 +57,7 @@ def _referenced(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
     """With the item's own reference, and with that of another item, failed or passing, and of another target."""
     if not isinstance(case.task, Documented):
         return cannot(case, NAME, (REFERENCE, MISMATCHED), "The task family has no references.")
-    texts = {row.item.item_id: case.task.reference(row.item) for row in both(case)}
+    texts = {row.item.item_id: case.task.background(row.item) for row in both(case)}
     rows = [row for row in both(case) if texts[row.item.item_id]]
     if not rows:
         return cannot(case, NAME, (REFERENCE, MISMATCHED), "No failed item has a reference.")
@@ -65,7 +65,7 @@ def _referenced(case: Case, model: LanguageModel) -> tuple[Evidence, ...]:
     example = texts[rows[0].item.item_id]
     words = f"become right with what one must know before the prompt, e.g. {example!r}."
     found = shares(case, NAME, REFERENCE, own, words)
-    pool = [(row.item.target, case.task.reference(row.item)) for row in (*rows, *both(case, passing))]
+    pool = [(row.item.target, case.task.background(row.item)) for row in (*rows, *both(case, passing))]
     others = {row.item.item_id: _other(at, row, pool, own=texts[row.item.item_id]) for at, row in enumerate(rows)}
     rows = [row for row in rows if others[row.item.item_id]]
     if not rows:

@@ -132,7 +132,7 @@ class ShortScanTask:
         request = read(item.prompt)
         return pieces(request) if request else ()
 
-    def reference(self, item: Item) -> str:
+    def background(self, item: Item) -> str:
         """What the second names in the command mean; empty where it has none."""
         request = read(item.prompt)
         words = dict.fromkeys(request.command.split()) if request else {}
