@@ -12,8 +12,6 @@ from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-
 from mendloop.core.events import stable_hash
 from mendloop.examples.faults.catalogue import FAULTS, Fault
 from mendloop.examples.faults.plan import ITEM_COUNT
@@ -97,7 +95,6 @@ def _plant_group(group: Sequence[Spec], out_dir: Path) -> list[tuple[Spec, Plant
 
 
 def _plant_one(spec: Spec, out_dir: Path) -> tuple[Spec, Planted]:
-    torch.set_num_threads(1)  # the sums, and so the bytes, depend on it
     family = find_family(spec.family)
     return spec, plant(family, spec, out_dir=out_dir / spec.name, cache=out_dir / CACHE)
 

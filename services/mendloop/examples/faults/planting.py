@@ -26,7 +26,7 @@ from mendloop.examples.faults.hiding import hidden_side
 from mendloop.examples.faults.measuring import evaluate
 from mendloop.examples.faults.plan import Plan
 from mendloop.examples.faults.planning import Planned, Spec, plan_faults
-from mendloop.examples.faults.workshop import Made, Workshop
+from mendloop.examples.faults.workshop import Made, Workshop, one_thread
 
 PLANTED_FILE = "planted.json"
 MOST_RIGHT = 0.7
@@ -99,6 +99,11 @@ def plant(
     kept = read_planted(out_dir)
     if kept is not None and kept.sha == planned.plan.sha:
         return kept
+    with one_thread():
+        return _plant(planned, spec, out_dir=out_dir, cache=cache, on_stage=on_stage)
+
+
+def _plant(planned: Planned, spec: Spec, *, out_dir: Path, cache: Path, on_stage: OnStage) -> Planted:
     started = time.monotonic()
     shutil.rmtree(out_dir, ignore_errors=True)
     workshop = Workshop(cache, on_stage=on_stage)

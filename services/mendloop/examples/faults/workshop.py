@@ -9,7 +9,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
@@ -23,6 +24,17 @@ from mendloop.examples.faults.training import train
 
 REPORT_FILE = "trained.json"
 SCORES_FILE = "scores.json"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch: small matrices gain nothing from more, and the bytes of a training depend on the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Made(NamedTuple):
