@@ -7,13 +7,13 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Literal, cast
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split
 from mendloop.core.tasks import Conditions, Options, matches
+from mendloop.examples.drawing import DrawnCorpus, checked, split_items
 from mendloop.examples.modular.drawing import draw, is_held_out, like
 from mendloop.examples.modular.grammar import (
     ANSWER,
@@ -33,6 +33,7 @@ OPEN_SHARE = 0.25
 """Examples of the corpus that state a value before the question, so that a model learns to read it."""
 TWIN_TRIES = 400
 MARKER = "####"
+NAME = "modular"
 
 
 class SuiteOptions(BaseModel):
@@ -43,13 +44,9 @@ class SuiteOptions(BaseModel):
     scorer: Literal["answer", "first", "marker"] = Field("answer", description="first number; number after ####")
 
 
-class CorpusOptions(BaseModel):
+class CorpusOptions(DrawnCorpus):
     """The recipe's corpus, and its pool."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    count: int = Field(4000, ge=1)
-    seed: int = 0
     open_share: float = Field(OPEN_SHARE, ge=0, le=1)
 
 
@@ -59,10 +56,7 @@ class ModularTask:
     stop_strings: tuple[str, ...] = ()
 
     def __init__(self, options: Options) -> None:
-        try:
-            self._options = SuiteOptions.model_validate(dict(options))
-        except ValidationError as error:
-            raise InvalidRecipe(f"suite.options of task modular: {error}") from error
+        self._options = checked(SuiteOptions, options, section="suite.options", task=NAME)
 
     def corpus(self, options: Options) -> list[Example]:
         """Different questions with worked completions, none of an expression that evaluation has."""
@@ -74,12 +68,8 @@ class ModularTask:
 
     def items(self, *, counts: Mapping[str, int], seed: int) -> list[Item]:
         """Different questions without stated values. Raises InvalidRecipe where there are not as many."""
-        wanted = sum(counts.values())
-        drawn = list(islice(draw(random.Random(f"items/{seed}"), open_share=0.0, held_out=True), wanted))
-        if len(drawn) < wanted:
-            raise InvalidRecipe(f"the suite asks for {wanted} items, there are {len(drawn)}; lower search or confirm")
-        splits = [split for split, count in counts.items() for _ in range(count)]
-        return [item_of(question, split=cast(Split, split)) for question, split in zip(drawn, splits, strict=True)]
+        drawn = draw(random.Random(f"items/{seed}"), open_share=0.0, held_out=True)
+        return split_items(drawn, counts, item_of=item_of)
 
     def annotate(self, prompt: str) -> Axes:
         """Axis values of a question; none where the prompt holds no question."""
@@ -140,7 +130,7 @@ class ModularTask:
         for _ in range(TWIN_TRIES):
             other = like(question, rng)
             if other.terms != question.terms and is_held_out(other) and _are_alike(axes_of(question), axes_of(other)):
-                return item_of(other, split=item.split)
+                return item_of(other, item.split)
         return None
 
 
@@ -149,7 +139,7 @@ def example_of(question: Question, *, source: str) -> Example:
     return Example(question.prompt, completion(solve(question)), source, axes=axes_of(question))
 
 
-def item_of(question: Question, *, split: Split) -> Item:
+def item_of(question: Question, split: Split) -> Item:
     """The question as an item; its target is the worked completion."""
     item_id = hashlib.sha256(f"modular/{question.prompt}".encode()).hexdigest()[:16]
     return Item(item_id, question.prompt, completion(solve(question)), split, axes=axes_of(question))
@@ -171,10 +161,7 @@ def _are_alike(one: Axes, other: Axes) -> bool:
 
 
 def _examples(options: Options, *, source: str) -> list[Example]:
-    try:
-        chosen = CorpusOptions.model_validate(dict(options))
-    except ValidationError as error:
-        raise InvalidRecipe(f"{source} of task modular: {error}") from error
+    chosen = checked(CorpusOptions, options, section=source, task=NAME)
     rng = random.Random(f"{source}/{chosen.seed}")
     drawn = islice(draw(rng, open_share=chosen.open_share, held_out=False), chosen.count)
     return [example_of(question, source=source) for question in drawn]

@@ -7,13 +7,13 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Literal, cast
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split
 from mendloop.core.tasks import Conditions, Options, matches
+from mendloop.examples.drawing import DrawnCorpus, checked, split_items
 from mendloop.examples.scan.short.drawing import alike, draw
 from mendloop.examples.scan.short.grammar import (
     ANSWER,
@@ -32,6 +32,7 @@ from mendloop.steps.supervision import supervise
 OPEN_SHARE = 0.3
 """Examples of the corpus that explain a verb before the command, so that a model learns to read it."""
 MARKER = "####"
+NAME = "scan-short"
 
 
 class SuiteOptions(BaseModel):
@@ -44,13 +45,9 @@ class SuiteOptions(BaseModel):
     )
 
 
-class CorpusOptions(BaseModel):
+class CorpusOptions(DrawnCorpus):
     """The recipe's corpus, and its pool."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    count: int = Field(4000, ge=1)
-    seed: int = 0
     open_share: float = Field(OPEN_SHARE, ge=0, le=1)
 
 
@@ -60,10 +57,7 @@ class ShortScanTask:
     stop_strings: tuple[str, ...] = ()
 
     def __init__(self, options: Options) -> None:
-        try:
-            self._scorer = SuiteOptions.model_validate(dict(options)).scorer
-        except ValidationError as error:
-            raise InvalidRecipe(f"suite.options of task scan-short: {error}") from error
+        self._scorer = checked(SuiteOptions, options, section="suite.options", task=NAME).scorer
 
     def corpus(self, options: Options) -> list[Example]:
         """Different requests, none of a plain command that evaluation has."""
@@ -75,12 +69,8 @@ class ShortScanTask:
 
     def items(self, *, counts: Mapping[str, int], seed: int) -> list[Item]:
         """Different requests without explained verbs. Raises InvalidRecipe where there are not as many."""
-        wanted = sum(counts.values())
-        drawn = list(islice(draw(random.Random(f"items/{seed}"), open_share=0.0, held_out=True), wanted))
-        if len(drawn) < wanted:
-            raise InvalidRecipe(f"the suite asks for {wanted} items, there are {len(drawn)}; lower search or confirm")
-        splits = [split for split, count in counts.items() for _ in range(count)]
-        return [item_of(request, split=cast(Split, split)) for request, split in zip(drawn, splits, strict=True)]
+        drawn = draw(random.Random(f"items/{seed}"), open_share=0.0, held_out=True)
+        return split_items(drawn, counts, item_of=item_of)
 
     def annotate(self, prompt: str) -> Axes:
         """Axis values of a request; none where the prompt holds none."""
@@ -142,7 +132,7 @@ class ShortScanTask:
         """Another request of evaluation with the same values on every axis, in whatever order."""
         request = read(item.prompt)
         found = alike(request) if request else []
-        return item_of(random.Random(f"twin/{seed}/{item.item_id}").choice(found), split=item.split) if found else None
+        return item_of(random.Random(f"twin/{seed}/{item.item_id}").choice(found), item.split) if found else None
 
 
 def example_of(request: Request, *, source: str) -> Example:
@@ -150,17 +140,14 @@ def example_of(request: Request, *, source: str) -> Example:
     return Example(request.prompt, completion(request), source, axes=axes_of(request))
 
 
-def item_of(request: Request, *, split: Split) -> Item:
+def item_of(request: Request, split: Split) -> Item:
     """The request as an item; its target is the whole completion."""
     item_id = hashlib.sha256(f"scan-short/{request.prompt}".encode()).hexdigest()[:16]
     return Item(item_id, request.prompt, completion(request), split, axes=axes_of(request))
 
 
 def _examples(options: Options, *, source: str) -> list[Example]:
-    try:
-        chosen = CorpusOptions.model_validate(dict(options))
-    except ValidationError as error:
-        raise InvalidRecipe(f"{source} of task scan-short: {error}") from error
+    chosen = checked(CorpusOptions, options, section=source, task=NAME)
     rng = random.Random(f"{source}/{chosen.seed}")
     drawn = islice(draw(rng, open_share=chosen.open_share, held_out=False), chosen.count)
     return [example_of(request, source=source) for request in drawn]
