@@ -183,3 +183,21 @@ def test_a_wording_that_the_corpus_holds_is_no_mismatch() -> None:
     reworded = _share("paraphrase", "rescued_share", 20)
     known = [_share("corpus_coverage", f"unseen_{what}_failed", 0) for what in ("term", "bigram")]
     assert _value(Cause.PHRASING_MISMATCH, reworded, *known) == 0
+
+
+def test_what_steps_rescue_leaves_the_rest_to_other_causes_but_those_of_the_scorer() -> None:
+    rows = (_share("first_steps", "elicited_rescued_share", 23), _share("first_steps", "elicited_broken_share", 1, 40))
+    found = explain(Table(rows, sample="a"))
+    assert found[Cause.REASONING_GAP].low > 0.6
+    assert found[Cause.TEMPLATE_MISMATCH].high == found[Cause.PROMPT_FORMAT].high < 0.3
+    assert found[Cause.SCORER_BUG].high == 1
+
+
+def test_answers_that_steps_make_right_as_often_as_wrong_are_guesses() -> None:
+    rows = (
+        _share("first_steps", "elicited_rescued_share", 12),
+        _share("first_steps", "elicited_broken_share", 20, 40),
+    )
+    found = explain(Table(rows, sample="a"))
+    assert found[Cause.REASONING_GAP].value == 0
+    assert found[Cause.TEMPLATE_MISMATCH].high == 1

@@ -11,6 +11,7 @@ from mendloop.diagnostician.domain.explained import (
     excess_over,
     of_estimate,
     rescued,
+    right_with_steps,
     ruled_out,
     share_of,
     shown,
@@ -142,8 +143,8 @@ def reasoning_gap(table: Table) -> Explained:
 
     Training examples that answer without the steps show it too: what was never shown step by step is not chained.
     """
-    given = rescued(table, "first_steps") or share_of(table, "first_steps", "elicited_rescued_share")
-    if given is None:
+    given = rescued(table, "first_steps") or right_with_steps(table)
+    if not given.is_measured:
         return UNMEASURED
     lacking = strongest(data_missing(table), data_skew(table), data_corrupted(table), knowledge_gap(table))
     reasons = (lacking, phrasing_mismatch(table), contamination(table), truncation(table), prompt_format(table))

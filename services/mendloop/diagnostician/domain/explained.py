@@ -68,6 +68,22 @@ def without(explained: Explained, other: Explained | None) -> Explained:
     return explained._replace(low=low, value=value, high=high, because=f"{explained.because} {other.because}")
 
 
+def right_with_steps(table: Table) -> Explained:
+    """Failures that the same checkpoint answers right once it is asked for the steps, beyond chance.
+
+    As many right answers as become wrong by asking so would have become right by guessing anew.
+    """
+    return excess_over(table, "first_steps", "elicited_rescued_share", "elicited_broken_share")
+
+
+def bounded(explained: Explained, other: Explained) -> Explained:
+    """A cause that cannot explain the failures which another measurement explains: at most the rest is left for it."""
+    if not other.is_measured or other.low < NOTICED or explained.high <= 1 - other.low:
+        return explained
+    low, value, high = (min(end, 1 - other.low) for end in explained[:3])
+    return explained._replace(low=low, value=value, high=high, because=f"{explained.because} {other.because}")
+
+
 def strongest(*explained: Explained) -> Explained:
     """The one that explains most at its lower end, then by its value; the first of equals."""
     return max(explained, key=lambda one: (one.low, one.value))

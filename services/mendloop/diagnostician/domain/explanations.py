@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mendloop.diagnostician.domain import data_causes, evaluation_causes, training_causes
 from mendloop.diagnostician.domain.causes import Cause
 from mendloop.diagnostician.domain.evidence import Table
-from mendloop.diagnostician.domain.explained import Explained
+from mendloop.diagnostician.domain.explained import Explained, bounded, right_with_steps
 from mendloop.diagnostician.domain.training_causes import LABELLED_SHARE
 
 Explanation = Callable[[Table], Explained]
@@ -49,9 +49,25 @@ EXPLANATIONS: dict[Cause, Explanation] = {
 }
 """Every cause but UNKNOWN, in the same order."""
 
+ANSWERED = (
+    Cause.BENCHMARK_LABEL_ERROR,
+    Cause.TRUNCATION,
+    Cause.PROMPT_FORMAT,
+    Cause.EOS_MASKED,
+    Cause.LABEL_MASK_WRONG,
+    Cause.TEMPLATE_MISMATCH,
+    Cause.DIVERGED_OR_UNDERTRAINED,
+    Cause.FORGETTING,
+    Cause.CAPACITY,
+)
+"""What cannot be why an item fails that the same checkpoint answers right, in the same words and under the same limit,
+once it is asked for the steps: its target can be met, its question is read, and its answer was learnt."""
+
 __all__ = ["EXPLANATIONS", "LABELLED_SHARE", "RULES", "Explained", "Explanation", "explain"]
 
 
 def explain(table: Table) -> dict[Cause, Explained]:
     """Every cause with its interval, as one sample shows it."""
-    return {cause: explanation(table) for cause, explanation in EXPLANATIONS.items()}
+    found = {cause: explanation(table) for cause, explanation in EXPLANATIONS.items()}
+    answered = right_with_steps(table)
+    return found | {cause: bounded(found[cause], answered) for cause in ANSWERED}
