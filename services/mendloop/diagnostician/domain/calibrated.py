@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from mendloop.diagnostician.domain.calibration import CAUSES, Calibration, explained_by, features_of
 from mendloop.diagnostician.domain.causes import Cause, Family, family_of
 from mendloop.diagnostician.domain.evidence import Evidence
-from mendloop.diagnostician.domain.explained import Explained
+from mendloop.diagnostician.domain.explained import NOTICED, Explained
 from mendloop.diagnostician.domain.verdict import Verdict, still_open, too_few, unknown
 
 LIKELY = 0.5
-"""A sample shows a cause that is its likeliest, or likelier than not."""
+"""A sample shows a cause that is its likeliest, likelier than not, or whose share there is more than chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Opinion:
         return all(
             shares[cause].is_measured
             and shares[cause].value > 0
-            and (row[cause] >= LIKELY or row[cause] == max(row.values()))
+            and (row[cause] >= LIKELY or row[cause] == max(row.values()) or shares[cause].low >= NOTICED)
             for shares, row in zip(self.explained, self.by_sample, strict=True)
         )
 

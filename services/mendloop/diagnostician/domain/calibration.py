@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 from mendloop.diagnostician.domain.case import SAMPLE_NAMES
 from mendloop.diagnostician.domain.causes import Cause, Family, family_of
 from mendloop.diagnostician.domain.evidence import Evidence, Table
-from mendloop.diagnostician.domain.explained import Explained
+from mendloop.diagnostician.domain.explained import NOTICED, Explained
 from mendloop.diagnostician.domain.explanations import EXPLANATIONS, explain
 
 FORMAT = 1
 CAUSES = tuple(EXPLANATIONS)
 RIVALS = (Family.DATA, Family.TRAINING, Family.EVALUATION, Family.OTHER)
-FEATURES = ("one", "measured", "low", "value", "high", *(f"rival_{name.value.lower()}" for name in RIVALS), "spread")
-"""Of a cause: 1; whether it was measured; its share of the failures; the strongest explanation by another cause of
-each family; how far the two samples lie apart. What was not measured is 0."""
+RIVAL_FEATURES = tuple(f"rival_{name.value.lower()}" for name in RIVALS)
+FEATURES = ("one", "measured", "noticed", "low", "value", "high", *RIVAL_FEATURES, "spread")
+"""Of a cause: 1; whether it was measured; how far its share is more than chance; its share of the failures; the
+strongest explanation by another cause of each family; how far the two samples lie apart. What was not measured is 0.
+
+A small share that is surely there counts by itself: of two faults at once neither explains most failures."""
 
 Features = NDArray[np.float64]
 """Axes: sample, cause, feature."""
@@ -130,7 +133,7 @@ def _features(explained: Mapping[Cause, Explained], cause: Cause, *, spread: flo
     own = explained[cause]
     share = (own.low, own.value, own.high) if own.is_measured else (0.0, 0.0, 0.0)
     rivals = [_strongest(explained, family, but=cause) for family in RIVALS]
-    return [1.0, float(own.is_measured), *share, *rivals, spread]
+    return [1.0, float(own.is_measured), min(1.0, share[0] / NOTICED), *share, *rivals, spread]
 
 
 def _strongest(explained: Mapping[Cause, Explained], family: Family, *, but: Cause) -> float:

@@ -21,10 +21,12 @@ from mendloop.diagnostician.domain.verdict import Verdict
 
 SHARED_PENALTY = 0.02
 """Of the shared weights (not of the intercept): they are fitted by all causes together and need little."""
-DEVIATION_PENALTY = 0.5
-"""Of a cause's own weights: a dozen cases a cause move them by little."""
+DEVIATION_PENALTIES = (0.5, 2.0, 8.0)
+"""Of a cause's own weights: a dozen cases a cause move them by little. Which one, families that were left out say."""
 WRONG_COSTS = 3.0
-"""A wrong verdict costs three times what a right one is worth; abstaining costs nothing."""
+"""A wrong verdict costs three times what a right one is worth, for work follows it; abstaining costs nothing."""
+WRONG_BESIDE_COSTS = 1.0
+"""A wrong cause beside the verdict costs what a right one is worth: people read it, and nothing is done for it."""
 PARTS, PART_WEIGHT = 2, 0.25
 """Halves of the evidence that are drawn for each case, and what each counts against the whole."""
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 20))
@@ -43,7 +45,7 @@ class Known:
     weight: float = 1.0
 
 
-def fit_weights(cases: Sequence[Known]) -> Calibration:
+def fit_weights(cases: Sequence[Known], *, deviation_penalty: float) -> Calibration:
     """Weights by L-BFGS on the penalised log-likelihood; thresholds of one half until they are chosen.
 
     Samples that lie apart never make a cause likelier.
@@ -51,7 +53,7 @@ def fit_weights(cases: Sequence[Known]) -> Calibration:
     features = np.array([features_of(explained_by(case.evidence)).mean(axis=0) for case in cases])
     present = np.array([[float(cause in case.causes) for cause in CAUSES] for case in cases])
     weight = np.array([[case.weight] for case in cases])
-    penalty = np.full((1 + len(CAUSES), len(FEATURES)), DEVIATION_PENALTY)
+    penalty = np.full((1 + len(CAUSES), len(FEATURES)), deviation_penalty)
     penalty[0] = SHARED_PENALTY
     penalty[0, 0] = 0.0
 
@@ -74,31 +76,61 @@ def fit_weights(cases: Sequence[Known]) -> Calibration:
 
 
 def fit(cases: Sequence[Known]) -> Calibration:
-    """Weights from all cases, thresholds from verdicts on groups that the weights were not fitted on."""
-    opinions: list[tuple[Opinion, frozenset[Cause]]] = []
+    """Weights from all cases; penalty and thresholds from verdicts on groups that the weights were not fitted on."""
+    penalty = min(DEVIATION_PENALTIES, key=lambda one: _surprise(left_out(cases, deviation_penalty=one)))
+    abstain_below, also_above = choose_thresholds(left_out(cases, deviation_penalty=penalty))
+    fitted = fit_weights(with_parts(cases), deviation_penalty=penalty)
+    return replace(fitted, abstain_below=abstain_below, also_above=also_above)
+
+
+Judgement = tuple[Opinion, Known]
+
+
+def left_out(cases: Sequence[Known], *, deviation_penalty: float) -> list[Judgement]:
+    """What weights say of each case that were fitted on the other groups."""
+    found: list[Judgement] = []
     for group in sorted({case.group for case in cases}):
-        inner = CalibratedJudge(fit_weights(with_parts([case for case in cases if case.group != group])))
-        opinions += [(inner.opinion(case.evidence), case.causes) for case in cases if case.group == group]
-    abstain_below, also_above = choose_thresholds(opinions)
-    return replace(fit_weights(with_parts(cases)), abstain_below=abstain_below, also_above=also_above)
+        others = with_parts([case for case in cases if case.group != group])
+        judge = CalibratedJudge(fit_weights(others, deviation_penalty=deviation_penalty))
+        found += [(judge.opinion(case.evidence), case) for case in cases if case.group == group]
+    return found
 
 
-def choose_thresholds(opinions: Sequence[tuple[Opinion, frozenset[Cause]]]) -> tuple[float, float]:
-    """The pair with the most useful verdicts; the middle one of those that are equally useful."""
+def _surprise(judged: Sequence[Judgement]) -> float:
+    """Mean negative log-likelihood of what was planted, in nats a case."""
+    total = 0.0
+    for opinion, case in judged:
+        p = np.clip([opinion.together[cause] for cause in CAUSES], 1e-9, 1 - 1e-9)
+        present = np.array([cause in case.causes for cause in CAUSES])
+        total -= case.weight * float(np.log(np.where(present, p, 1 - p)).sum())
+    return total / sum(case.weight for _, case in judged)
+
+
+def choose_thresholds(judged: Sequence[Judgement]) -> tuple[float, float]:
+    """The two thresholds with the most useful verdicts; the middle one of those that are equally useful.
+
+    First when to name a cause at all, then when to name another beside it.
+    """
+    abstain_below = _most_useful(judged, [(one, 1.0) for one in THRESHOLDS])[0]
+    return _most_useful(judged, [(abstain_below, one) for one in THRESHOLDS])
+
+
+def _most_useful(judged: Sequence[Judgement], pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     base = Calibration((0.0,) * len(FEATURES), {cause: (0.0,) * len(FEATURES) for cause in CAUSES}, 0.0, 1.0)
-    pairs = [(abstain, also) for abstain in THRESHOLDS for also in THRESHOLDS]
-    useful = {}
+    useful = []
     for abstain_below, also_above in pairs:
         judge = CalibratedJudge(replace(base, abstain_below=abstain_below, also_above=also_above))
-        useful[abstain_below, also_above] = sum(utility(judge.decide(one), causes) for one, causes in opinions)
-    best = sorted((pair for pair in pairs if useful[pair] == max(useful.values())), key=lambda pair: (sum(pair), pair))
+        useful.append(sum(case.weight * utility(judge.decide(one), case.causes) for one, case in judged))
+    best = [pair for pair, value in zip(pairs, useful, strict=True) if value == max(useful)]
     return best[len(best) // 2]
 
 
 def utility(verdict: Verdict, causes: frozenset[Cause]) -> float:
-    """What the named causes are worth: 1 for each planted one, minus WRONG_COSTS for each other one."""
-    named = {verdict.cause, *verdict.also} - {Cause.UNKNOWN}
-    return len(named & causes) - WRONG_COSTS * len(named - causes)
+    """What a verdict is worth: 1 for each planted cause that it names, less the costs of each other one."""
+    if verdict.cause is Cause.UNKNOWN:
+        return 0.0
+    first = 1.0 if verdict.cause in causes else -WRONG_COSTS
+    return first + sum(1.0 if cause in causes else -WRONG_BESIDE_COSTS for cause in verdict.also)
 
 
 def with_parts(cases: Sequence[Known], *, seed: int = 0) -> list[Known]:
