@@ -80,8 +80,6 @@ class Case:
     """Fetches the checkpoint's directory, for probes that look inside; None where it is not at hand."""
     variants: Mapping[str, Sequence[Outcome]] = field(default_factory=dict)
     """Outcomes of the same items where one thing was changed; names as in probes.stored_variants."""
-    replayed: tuple[Example, ...] = ()
-    """The corpus that earlier trainings saw, where it is known and not in corpus."""
     not_placed: str = ""
     """Why prompts of the corpus cannot be placed in the slice; empty where they can."""
 
