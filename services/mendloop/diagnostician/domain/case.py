@@ -84,6 +84,14 @@ class Case:
     """Why prompts of the corpus cannot be placed in the slice; empty where they can."""
 
 
+def first_draws(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    """The first of each item's repeated outcomes, by item in the order of their ids."""
+    first: dict[str, Outcome] = {}
+    for outcome in sorted(outcomes, key=lambda row: (row.item_id, row.repeat_index)):
+        first.setdefault(outcome.item_id, outcome)
+    return first
+
+
 def draw_samples(
     outcomes: Iterable[Outcome],
     items: Mapping[str, Item],
@@ -94,11 +102,8 @@ def draw_samples(
 ) -> tuple[Sample, Sample]:
     """Two disjoint halves of the evaluation; an item with repeats counts once. Raises Permanent for an unknown item."""
     rng = random.Random(seed)
-    first: dict[str, Outcome] = {}
-    for outcome in sorted(outcomes, key=lambda row: (row.item_id, row.repeat_index)):
-        first.setdefault(outcome.item_id, outcome)
     groups: dict[tuple[bool, bool], list[Outcome]] = {}
-    for outcome in first.values():
+    for outcome in first_draws(outcomes).values():
         groups.setdefault((matches(outcome.axes, conditions), outcome.is_correct), []).append(outcome)
     halves: tuple[list[Outcome], list[Outcome]] = ([], [])
     for key in sorted(groups):
