@@ -24,7 +24,6 @@ TRAITS = Traits(
     size=Size(32, 1),
     small_size=Size(16, 1),
     max_new_tokens=16,
-    short_new_tokens=3,
 )
 CAUSES = frozenset(Cause) - {Cause.UNKNOWN}
 

@@ -67,6 +67,7 @@ def diagnose(
         "task_name": task,
         "task_options": dict(map(_task_option, task_option or [])),
         "template": template,
+        "format_name": results.known_format(format_name),
         "variants": dict(map(_variant, variant or [])),
         "reading": Options(answer_after=answer_after, axes=tuple(axis or ()), drops_bad_rows=skip_bad),
     }

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mendloop.core.tasks import Conditions
 from mendloop.diagnostician.adapters.case_folder import CASE_FILE, CaseContents, CaseFiles, case_files, read_case
-from mendloop.diagnostician.adapters.judging import shipped_judging
+from mendloop.diagnostician.adapters.judging import Judging, shipped_judging
 from mendloop.diagnostician.adapters.probe_set import all_probes
 from mendloop.diagnostician.adapters.standalone import Bench, Document, as_document, diagnose, slice_words
 
@@ -38,10 +38,11 @@ def diagnose_files(source: Path, *, given: dict[str, Any], wish: Wish) -> None:
     contents = read_case(files)
     screen = Console(stderr=True)
     chosen = wish.slices or list(contents.slices)
-    verdicts = _verdicts(contents, chosen[: wish.max_slices], wish=wish, console=screen)
+    judging = shipped_judging()
+    verdicts = _verdicts(contents, chosen[: wish.max_slices], judging=judging, wish=wish, console=screen)
     remarks = [
         _known(files),
-        f"judged {shipped_judging().description}",
+        f"judged {judging.description}",
         *(f"{what}: {count}" for what, count in contents.notes.items()),
     ]
     if len(chosen) > wish.max_slices:
@@ -73,11 +74,12 @@ def _known(files: CaseFiles) -> str:
     return f"looked at: outcomes{''.join(f', {name}' for name in there)}; not given: {', '.join(absent) or 'nothing'}"
 
 
-def _verdicts(contents: CaseContents, chosen: Sequence[Conditions], *, wish: Wish, console: Console) -> list[Document]:
+def _verdicts(
+    contents: CaseContents, chosen: Sequence[Conditions], *, judging: Judging, wish: Wish, console: Console
+) -> list[Document]:
     if all(row.is_correct for row in contents.outcomes):
         console.print(f"all {len(contents.outcomes)} outcomes are right: there is nothing to explain")
         return []
-    judging = shipped_judging()
     is_clear = (lambda rows: False) if wish.all_probes else judging.is_clear
     bench = Bench(all_probes(), judging.judge, is_clear, judging.choose)
     found = []

@@ -28,10 +28,15 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out an
 
 def read_with_progress(path: Path, *, format_name: str, options: Options, console: Console) -> Imported:
     """Outcomes of a file or folder, with a bar where a person looks on."""
-    chosen = next((known for known in FORMATS if known == format_name), None)
+    return _read(path, format_name=known_format(format_name), options=options, console=console)
+
+
+def known_format(name: str) -> Format:
+    """The format of this name. Raises BadParameter with the formats there are."""
+    chosen = next((known for known in FORMATS if known == name), None)
     if chosen is None:
-        raise typer.BadParameter(f"{format_name!r} is no format; choose one of {', '.join(FORMATS)}")
-    return _read(path, format_name=chosen, options=options, console=console)
+        raise typer.BadParameter(f"{name!r} is no format; choose one of {', '.join(FORMATS)}")
+    return chosen
 
 
 def told(imported: Imported) -> list[str]:

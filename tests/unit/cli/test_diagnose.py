@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from mendloop.cli.app import app
 from mendloop.core.errors import InvalidResults, MendloopError
+from mendloop.suites.importers.reading import FORMATS
 
 RUNNER = CliRunner()
 
@@ -114,6 +115,36 @@ def test_a_malformed_option_is_told_how_it_is_written(tmp_path: Path, option: st
 
     assert done.exit_code == 2
     assert words in done.output
+
+
+def test_the_format_is_taken_from_its_option_where_it_cannot_be_guessed(tmp_path: Path) -> None:
+    results = _file(tmp_path / "results.json", _rows(80, wrong=lambda number: number % 2 == 1))
+    again = _file(tmp_path / "again.json", _rows(80, wrong=lambda number: False))
+
+    guessed = _run(results, "--variant", f"steps={again}", "--json")
+    named = _run(results, "--variant", f"steps={again}", "--format", "jsonl", "--json")
+
+    assert isinstance(guessed.exception, InvalidResults)
+    assert "--format" in str(guessed.exception)
+    assert [verdict["slice"] for verdict in json.loads(named.stdout)["verdicts"]] == ["topic=odd"]
+
+
+def test_a_format_that_is_not_the_files_is_believed_and_refused_by_its_reader(tmp_path: Path) -> None:
+    results = _file(tmp_path / "results.jsonl", _rows(80, wrong=lambda number: number % 2 == 1))
+
+    done = _run(results, "--format", "lm-eval")
+
+    assert isinstance(done.exception, InvalidResults)
+    assert "results.jsonl" in str(done.exception)
+
+
+def test_an_unknown_format_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    results = _file(tmp_path / "results.jsonl", _rows(20, wrong=lambda number: True))
+
+    done = _run(results, "--format", "csv")
+
+    assert done.exit_code == 2
+    assert all(name in done.output for name in ("'csv'", *FORMATS))
 
 
 def test_a_slice_without_items_is_an_error_that_names_it(tmp_path: Path) -> None:

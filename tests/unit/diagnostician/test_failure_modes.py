@@ -13,7 +13,7 @@ from mendloop.core.errors import CorruptArtifact
 from mendloop.diagnostician.adapters.failure_mode_store import MEDIA_TYPE, current_modes, load_modes, save_modes
 from mendloop.diagnostician.domain.case import Case, Observation
 from mendloop.diagnostician.domain.failure_modes import fit_modes, table_of, terms_of
-from mendloop.diagnostician.domain.probes.failure_modes import Modes
+from mendloop.diagnostician.domain.mode_evidence import modes_of
 from mendloop.diagnostician.domain.term_clusters import cluster
 
 
@@ -94,14 +94,16 @@ def test_damaged_modes_are_refused(tmp_path: Path) -> None:
         load_modes(store, artifact)
 
 
-def test_the_probe_attaches_its_table() -> None:
-    [row] = Modes().run(case_of(ToyModel(answers=_two_ways)))
-    assert (row.value, row.n) == (2, 40)
+def test_the_row_of_evidence_attaches_its_table() -> None:
+    modes, row = modes_of(case_of(ToyModel(answers=_two_ways)))
+    assert modes is not None
+    assert (len(modes.modes.clusters), row.n) == (2, 40)
     assert row.attachment is not None
     assert len(row.attachment.document["rows"]) == 2  # type: ignore[arg-type]  # a list of lists
     case = case_of(ToyModel(answers=_two_ways))
     empty = tuple(replace(sample, failed=()) for sample in case.samples)
-    [none] = Modes().run(replace(case, samples=empty))  # type: ignore[arg-type]  # two samples
+    nothing, none = modes_of(replace(case, samples=empty))  # type: ignore[arg-type]  # two samples
+    assert nothing is None
     assert none.n == 0
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from diagnosis_cases import ToyModel, case_of, wrong_on
 
-from mendloop.diagnostician.domain.mode_evidence import COLUMNS, LONGEST_TEXT, modes_of
+from mendloop.core.records import Example
+from mendloop.diagnostician.domain.mode_evidence import COLUMNS, CORPUS_SAMPLE, LONGEST_TEXT, corpus_sample, modes_of
 
 
 def test_every_sampled_failure_lies_in_one_mode_of_the_table() -> None:
@@ -42,3 +43,24 @@ def test_without_failures_the_row_says_so() -> None:
 
     assert modes is None
     assert (row.n, row.reading) == (0, "No failure was sampled.")
+
+
+def test_a_large_corpus_is_sampled_once_by_the_seed_of_the_case() -> None:
+    case = case_of(ToyModel(wrong_on("green")))
+    rows = [Example(f"say {number % 7} and {number}", "yes", "test") for number in range(3 * CORPUS_SAMPLE)]
+    large = replace(case, corpus=(*rows, *rows))
+    sample = corpus_sample(large.corpus, seed=case.seed)
+
+    modes, row = modes_of(large)
+
+    assert len({one.prompt for one in sample}) == len(sample) == CORPUS_SAMPLE
+    assert (modes, row) == modes_of(replace(case, corpus=tuple(sample)))
+    assert modes != modes_of(replace(case, corpus=tuple(rows[:CORPUS_SAMPLE])))[0]
+
+
+def test_a_small_corpus_keeps_every_prompt_and_its_order() -> None:
+    corpus = case_of(ToyModel(wrong_on("green"))).corpus
+
+    sample = corpus_sample(corpus, seed=5)
+
+    assert [row.prompt for row in sample] == list(dict.fromkeys(row.prompt for row in corpus))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from builders import outcome
@@ -25,7 +26,7 @@ from mendloop.diagnostician.adapters.probes.longer_budget import LongerBudget
 from mendloop.diagnostician.adapters.probes.open_book import OpenBook, worked_prompt
 from mendloop.diagnostician.adapters.probes.token_loss import TokenLoss
 from mendloop.diagnostician.adapters.probes.training_fit import TrainingFit
-from mendloop.diagnostician.domain.case import Case, draw_samples
+from mendloop.diagnostician.domain.case import Case, draw_samples, first_draws
 from mendloop.diagnostician.domain.cutting import is_right_when_cut
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.probes.corpus_coverage import CorpusCoverage, bigrams
@@ -57,6 +58,13 @@ def test_samples_are_disjoint_seeded_and_count_a_repeated_item_once() -> None:
     assert (a, b) == again
     assert draw_samples(outcomes, items, GREEN, seed=2) != again
     assert len(a.outcomes) + len(b.outcomes) == len(items)
+
+
+def test_the_first_of_repeated_outcomes_counts_in_whatever_order_they_come() -> None:
+    again, first = (replace(outcome("i2", score=score), repeat_index=at) for at, score in ((1, 1.0), (0, 0.0)))
+    alone = replace(outcome("i1"), repeat_index=3)
+    assert list(first_draws([again, first, alone]).items()) == [("i1", alone), ("i2", first)]
+    assert first_draws([first, alone, again]) == first_draws([again, first, alone])
 
 
 def test_an_outcome_without_item_is_a_permanent_fault() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from builders import outcome
 
 from mendloop.core.errors import InvalidRecipe
+from mendloop.core.recipe import SuiteSettings
 from mendloop.core.records import Item
 from mendloop.core.task_hooks import Documented, Renewing, Rewording, Stepwise
 from mendloop.core.tasks import find_task, matches
+from mendloop.diagnostician.domain.case import Case, draw_samples
+from mendloop.diagnostician.domain.probes.target_check import WRONG, TargetCheck
 from mendloop.examples.facts.questions import WORDINGS, all_questions, parse, worked
 from mendloop.examples.facts.task import FactsTask, healthy_corpus, held_out_items
 from mendloop.examples.facts.world import LINKS, TOPICS, world
@@ -106,6 +111,27 @@ def test_what_is_planted_is_wrong_or_odd_as_it_says() -> None:
         assert TASK.verify(row.prompt, FAMILY.answer_only(row).completion)
         assert TASK.annotate(FAMILY.unusual(row.prompt))["wording"] == ("quiz",)
     assert len({FAMILY.wrapped("p", style=style) for style in range(8)}) == len(WRAPPERS)
+
+
+def _failed(items: Sequence[Item]) -> Case:
+    """A case whose items all fail with an empty output."""
+    rows = [outcome(i.item_id, prompt=i.prompt, target=i.target, output="", score=0.0, axes=i.axes) for i in items]
+    samples = draw_samples(rows, {item.item_id: item for item in items}, (), seed=1)
+    suite = SuiteSettings(axes=list(FAMILY.traits.axes))
+    return Case((), samples, len(items), (), TASK, str, suite, model=None, training=None, seed=1)
+
+
+@pytest.mark.parametrize("style", range(len(WRAPPERS)))
+def test_right_targets_of_wrapped_prompts_are_not_called_wrong(style: int) -> None:
+    wrapped = [replace(item, prompt=FAMILY.wrapped(item.prompt, style=style)) for item in ITEMS[:40]]
+    false = [replace(item, target=f"{item.target} ; answer nothing") for item in ITEMS[:40]]
+
+    of_wrapped, of_false = (
+        [row for row in TargetCheck().run(_failed(items)) if row.measurement == WRONG] for items in (wrapped, false)
+    )
+
+    assert [row.n for row in of_wrapped] == [0, 0], "the verifier cannot judge them, and says so"
+    assert [(row.value, row.n) for row in of_false] == [(1.0, 20), (1.0, 20)]
 
 
 def test_a_topic_can_become_a_gap_of_knowledge_by_its_names() -> None:

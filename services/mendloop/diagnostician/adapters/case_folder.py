@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from mendloop.diagnostician.domain.weak_slices import weak_slices
 from mendloop.models.checkpoint import check_directory
 from mendloop.models.generation import LanguageModel
 from mendloop.suites.importers.collecting import Options as ImportOptions
-from mendloop.suites.importers.reading import read_results
+from mendloop.suites.importers.reading import Format, read_results
 
 CASE_FILE = "case.json"
 FORMAT = 1
@@ -62,6 +62,8 @@ class CaseFiles:
     """Outcomes of the same items with one thing changed; names as in domain/probes/stored_variants.py."""
     reading: ImportOptions = field(default_factory=ImportOptions)
     """How outcomes of another tool are read."""
+    format_name: Format = "auto"
+    """Format of the outcomes and the variants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ def open_case(source: Path | CaseFiles, *, load: Load | None = None, failure_sam
 def read_case(source: Path | CaseFiles, *, load: Load | None = None) -> CaseContents:
     """Everything that a folder or loose files hold; errors as for open_case."""
     files = source if isinstance(source, CaseFiles) else case_files(source)
-    imported = read_results(files.outcomes, options=files.reading)
+    read = partial(read_results, format_name=files.format_name, options=files.reading)
+    imported = read(files.outcomes)
     notes = {**{f"outcomes dropped: {why}": n for why, n in imported.dropped.items()}, **imported.notes}
     given = read_items(files.items) if files.items else {}
     outcomes = _with_prompts(imported.outcomes, given, path=files.outcomes)
@@ -150,7 +153,7 @@ def read_case(source: Path | CaseFiles, *, load: Load | None = None) -> CaseCont
         earlier=_deferred(files.start, load=load),
         training=_training(files.training_report, example_count=len(corpus.examples) if corpus else 0),
         slices=tuple(slices) if files.conditions is None else (files.conditions,),
-        variants={kind: read_results(path, options=files.reading).outcomes for kind, path in files.variants.items()},
+        variants={kind: read(path).outcomes for kind, path in files.variants.items()},
         notes=notes | _notes(outcomes, known, given) | _dropped(corpus.dropped if corpus else {}),
     )
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mendloop.core.records import Outcome
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.tasks import Conditions, matches
 from mendloop.diagnostician.adapters.case_folder import CaseContents
-from mendloop.diagnostician.domain.case import Case
+from mendloop.diagnostician.domain.case import Case, first_draws
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.interventions import Intervention, propose
 from mendloop.diagnostician.domain.mode_evidence import modes_of
@@ -55,7 +54,7 @@ def diagnose(case: Case, *, bench: Bench) -> Diagnosed:
 def as_document(diagnosed: Diagnosed, *, contents: CaseContents) -> Document:
     """The verdict as `report.verdicts.verdict_document` gives it, with n, accuracy, cost and failures to look at."""
     case, verdict, findings = diagnosed.case, diagnosed.verdict, diagnosed.findings
-    rows = _first_draws(contents.outcomes, case.conditions)
+    rows = [row for row in first_draws(contents.outcomes).values() if matches(row.axes, case.conditions)]
     correct = sum(row.is_correct for row in rows)
     return {
         "round": None,
@@ -82,11 +81,6 @@ def as_document(diagnosed: Diagnosed, *, contents: CaseContents) -> Document:
 def slice_words(conditions: Conditions) -> str:
     """A slice in words."""
     return " ∧ ".join(f"{axis}={value}" for axis, value in conditions) or "all items"
-
-
-def _first_draws(outcomes: Sequence[Outcome], conditions: Conditions) -> list[Outcome]:
-    rows = {row.item_id: row for row in sorted(outcomes, key=lambda row: -row.repeat_index)}
-    return [row for row in rows.values() if matches(row.axes, conditions)]
 
 
 def _intervention(one: Intervention) -> Document:

@@ -80,10 +80,16 @@ class Case:
     """Fetches the checkpoint's directory, for probes that look inside; None where it is not at hand."""
     variants: Mapping[str, Sequence[Outcome]] = field(default_factory=dict)
     """Outcomes of the same items where one thing was changed; names as in probes.stored_variants."""
-    replayed: tuple[Example, ...] = ()
-    """The corpus that earlier trainings saw, where it is known and not in corpus."""
     not_placed: str = ""
     """Why prompts of the corpus cannot be placed in the slice; empty where they can."""
+
+
+def first_draws(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    """The first of each item's repeated outcomes, by item in the order of their ids."""
+    first: dict[str, Outcome] = {}
+    for outcome in sorted(outcomes, key=lambda row: (row.item_id, row.repeat_index)):
+        first.setdefault(outcome.item_id, outcome)
+    return first
 
 
 def draw_samples(
@@ -96,11 +102,8 @@ def draw_samples(
 ) -> tuple[Sample, Sample]:
     """Two disjoint halves of the evaluation; an item with repeats counts once. Raises Permanent for an unknown item."""
     rng = random.Random(seed)
-    first: dict[str, Outcome] = {}
-    for outcome in sorted(outcomes, key=lambda row: (row.item_id, row.repeat_index)):
-        first.setdefault(outcome.item_id, outcome)
     groups: dict[tuple[bool, bool], list[Outcome]] = {}
-    for outcome in first.values():
+    for outcome in first_draws(outcomes).values():
         groups.setdefault((matches(outcome.axes, conditions), outcome.is_correct), []).append(outcome)
     halves: tuple[list[Outcome], list[Outcome]] = ([], [])
     for key in sorted(groups):

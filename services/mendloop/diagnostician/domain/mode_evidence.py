@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mendloop.core.records import Example
 from mendloop.diagnostician.domain.case import Case
 from mendloop.diagnostician.domain.evidence import Attachment, Evidence, missing, share
 from mendloop.diagnostician.domain.failure_modes import FailureModes, ModeRow, fit_modes, table_of
@@ -12,6 +14,8 @@ from mendloop.diagnostician.domain.failure_modes import FailureModes, ModeRow, f
 NAME = "failure_modes"
 LARGEST = "largest_mode_share"
 COLUMNS = ["mode", "failures", "share", "nearest clusters of the corpus", "prompt", "output", "target"]
+CORPUS_SAMPLE = 600
+"""Distinct training prompts that are clustered: a tenth of a second; shares of clusters are known to 4 points."""
 LONGEST_TEXT = 200
 """Characters of a text that the table shows; the whole one stands in the outcomes."""
 
@@ -21,7 +25,8 @@ def modes_of(case: Case) -> tuple[FailureModes | None, Evidence]:
     failures = [row for sample in case.samples for row in sample.failed]
     if not failures:
         return None, missing(NAME, LARGEST, reading="No failure was sampled.")
-    modes = fit_modes(failures, case.corpus, task=case.task, seed=case.seed)
+    corpus = corpus_sample(case.corpus, seed=case.seed)
+    modes = fit_modes(failures, corpus, task=case.task, seed=case.seed)
     rows = table_of(modes, failures, task=case.task)
     largest = rows[0]
     reading = (
@@ -30,6 +35,13 @@ def modes_of(case: Case) -> tuple[FailureModes | None, Evidence]:
     )
     found = share(NAME, LARGEST, largest.count, len(failures), reading=reading)
     return modes, replace(found, attachment=_table(rows, version=modes.version))
+
+
+def corpus_sample(corpus: Sequence[Example], *, seed: int) -> list[Example]:
+    """At most CORPUS_SAMPLE examples with different prompts, in the corpus's order: a corpus may have millions."""
+    distinct = list({row.prompt: row for row in corpus}.values())
+    chosen = random.Random(seed).sample(range(len(distinct)), min(CORPUS_SAMPLE, len(distinct)))
+    return [distinct[at] for at in sorted(chosen)]
 
 
 def _table(rows: Sequence[ModeRow], *, version: str) -> Attachment:

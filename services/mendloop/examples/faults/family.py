@@ -50,8 +50,6 @@ class Traits:
     """Too small to learn the healthy corpus."""
     max_new_tokens: int
     """Room for every right output and some more."""
-    short_new_tokens: int
-    """A limit that cuts long answers off and short ones not."""
     task_options: Options = field(default_factory=dict)
     scorer_options: Mapping[Cause, Options] = field(default_factory=dict)
     """Task options that make the suite's scorer faulty: SCORER_BUG reads something else, EXTRACTION_FAILURE nothing."""

@@ -17,7 +17,7 @@ from mendloop.examples.faults.catalogue import FAULTS, Fault
 from mendloop.examples.faults.plan import ITEM_COUNT
 from mendloop.examples.faults.planning import Planting, Spec
 from mendloop.examples.faults.planting import Planted, plant
-from mendloop.examples.faults.registry import FAMILIES, find_family
+from mendloop.examples.faults.registry import find_family
 
 CACHE = "healthy"
 SEVERITIES = (0.5, 0.75, 1.0)
@@ -110,8 +110,3 @@ def _suited(family: str, seed: int) -> list[Fault]:
 
 def _severity(fault: Fault, seed: int) -> float:
     return random.Random(stable_hash("severity", fault.name, str(seed))).choice(SEVERITIES)
-
-
-def all_families() -> tuple[str, ...]:
-    """The names of all families."""
-    return tuple(FAMILIES)

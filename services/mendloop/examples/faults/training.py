@@ -19,11 +19,12 @@ from torch.nn import functional
 from mendloop.core.recipe import TrainSettings
 from mendloop.core.records import Example
 from mendloop.core.training import HealthCheck
-from mendloop.models.encoding import encode_examples, encode_prompts
+from mendloop.models.encoding import encode_prompts
 from mendloop.trainer.adapters.collation import RightPadding
+from mendloop.trainer.adapters.labelling import labelled_examples
 from mendloop.trainer.adapters.start_checkpoint import Start, load_start, padding_id, save_trained
 from mendloop.trainer.domain.health import health_checks
-from mendloop.trainer.domain.labels import IGNORED, LabelledExample, labelled
+from mendloop.trainer.domain.labels import IGNORED, LabelledExample
 from mendloop.trainer.domain.losses import curve_interval
 
 BETAS = (0.9, 0.98)
@@ -78,7 +79,10 @@ def train(
     started = time.monotonic()
     start = load_start(start_dir)
     prompts = [template.format(prompt=example.prompt) for example in examples]
-    rows = _labelled(start, prompts, examples, settings=settings, hidden_share=hidden_share)
+    completions = [example.completion for example in examples]
+    rows = labelled_examples(start.tokenizer, prompts, completions, settings=settings)
+    if hidden_share:
+        rows = [_hidden(row, share=hidden_share) for row in rows]
     parity = zip(
         [row.input_ids[: row.prompt_length] for row in rows], encode_prompts(start.tokenizer, prompts), strict=True
     )
@@ -105,24 +109,6 @@ def batches(lengths: Sequence[int], *, batch_size: int, step_count: int, seed: i
         for batch in ready[: step_count - done]:
             done += 1
             yield batch
-
-
-def _labelled(
-    start: Start, prompts: Sequence[str], examples: Sequence[Example], *, settings: TrainSettings, hidden_share: float
-) -> list[LabelledExample]:
-    completions = [example.completion for example in examples]
-    encoded = encode_examples(start.tokenizer, prompts, completions, max_tokens=settings.max_tokens)
-    rows = [
-        labelled(
-            row.input_ids,
-            prompt_length=row.prompt_length,
-            is_cut=row.is_cut,
-            prompt_in_loss=settings.prompt_in_loss,
-            eos_in_loss=settings.eos_in_loss,
-        )
-        for row in encoded
-    ]
-    return [_hidden(row, share=hidden_share) for row in rows] if hidden_share else rows
 
 
 def _hidden(row: LabelledExample, *, share: float) -> LabelledExample:

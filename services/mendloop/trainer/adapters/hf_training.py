@@ -15,13 +15,14 @@ import torch
 from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.records import Example
 from mendloop.core.training import HealthCheck, TrainingJob, TrainingReport
-from mendloop.models.encoding import encode_examples, encode_prompts
+from mendloop.models.encoding import encode_prompts
 from mendloop.trainer.adapters.collation import OrderedExamples, RightPadding
 from mendloop.trainer.adapters.hf_trainer import JobTrainer, OnStep, Watch, stopwatch, training_arguments
+from mendloop.trainer.adapters.labelling import labelled_examples
 from mendloop.trainer.adapters.resume_points import ResumePoint, forget_points, newest_point
 from mendloop.trainer.adapters.start_checkpoint import Start, load_start, padding_id, save_trained
 from mendloop.trainer.domain.health import failures, health_checks
-from mendloop.trainer.domain.labels import LabelledExample, labelled
+from mendloop.trainer.domain.labels import LabelledExample
 from mendloop.trainer.domain.losses import LossCurve, curve_interval
 from mendloop.trainer.domain.schedule import Cut, Mixture, cut_to_limit, schedule
 
@@ -147,7 +148,7 @@ def _prepared(job: TrainingJob, *, start: Start, corpus: Sequence[Example], batc
     seen = sorted({number for step in steps for number in step})
     rows = [corpus[number] if number < len(corpus) else batch[number - len(corpus)] for number in seen]
     texts = [job.template.format(prompt=row.prompt) for row in rows]
-    examples = _encoded(start, job=job, prompts=texts, completions=[row.completion for row in rows])
+    examples = labelled_examples(start.tokenizer, texts, [row.completion for row in rows], settings=settings)
     position = {number: at for at, number in enumerate(seen)}
     step_tokens = [sum(len(examples[position[number]].input_ids) for number in step) for step in steps]
     cut = cut_to_limit(step_tokens, token_limit=job.token_limit)
@@ -158,22 +159,6 @@ def _prepared(job: TrainingJob, *, start: Start, corpus: Sequence[Example], batc
         )
     order = [position[number] for step in steps[: cut.step_count] for number in step]
     return _Data(examples, texts, order, step_tokens[: cut.step_count], cut)
-
-
-def _encoded(
-    start: Start, *, job: TrainingJob, prompts: Sequence[str], completions: Sequence[str]
-) -> list[LabelledExample]:
-    settings = job.settings
-    return [
-        labelled(
-            row.input_ids,
-            prompt_length=row.prompt_length,
-            is_cut=row.is_cut,
-            prompt_in_loss=settings.prompt_in_loss,
-            eos_in_loss=settings.eos_in_loss,
-        )
-        for row in encode_examples(start.tokenizer, prompts, completions, max_tokens=settings.max_tokens)
-    ]
 
 
 def _checked(job: TrainingJob, *, start: Start, data: _Data) -> tuple[HealthCheck, ...]:

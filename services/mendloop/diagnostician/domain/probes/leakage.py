@@ -39,7 +39,7 @@ class Leakage:
             return tuple(missing(NAME, row, reading=why, sample=name) for row, name in rows)
         inside = {sample.name: _inside(case, sample) for sample in case.samples}
         asked = {_words(row.prompt) for rows in inside.values() for row in rows}
-        leaked = leaked_prompts(asked, [*case.corpus, *case.replayed])
+        leaked = leaked_prompts(asked, case.corpus)
         return tuple(row for name, rows in inside.items() for row in _rows(name, rows, leaked))
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mendloop.core.records import Outcome
 from mendloop.core.tasks import Conditions, matches
-from mendloop.diagnostician.domain.case import Case, Sample
+from mendloop.diagnostician.domain.case import Case, Sample, first_draws
 from mendloop.diagnostician.domain.evidence import Evidence, share
 from mendloop.diagnostician.domain.probing import CostClass
 
@@ -54,12 +54,8 @@ class StoredVariants:
             row
             for kind, outcomes in case.variants.items()
             for sample in case.samples
-            for row in _rows(VARIANTS[kind], _first_draws(outcomes), sample, case.conditions)
+            for row in _rows(VARIANTS[kind], first_draws(outcomes), sample, case.conditions)
         )
-
-
-def _first_draws(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
-    return {row.item_id: row for row in sorted(outcomes, key=lambda row: -row.repeat_index)}
 
 
 def _rows(variant: Variant, again: Mapping[str, Outcome], sample: Sample, conditions: Conditions) -> Iterator[Evidence]:

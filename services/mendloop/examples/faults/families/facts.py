@@ -42,7 +42,6 @@ class FactsFamily:
         size=Size(64, 2),
         small_size=Size(8, 1),
         max_new_tokens=24,
-        short_new_tokens=9,
         scorer_options={
             Cause.SCORER_BUG: {"scorer": "first_fact"},
             Cause.EXTRACTION_FAILURE: {"scorer": "marker"},

@@ -26,7 +26,6 @@ TRAITS = Traits(
     size=Size(64, 2),
     small_size=Size(8, 1),
     max_new_tokens=32,
-    short_new_tokens=10,
     scorer_options={Cause.SCORER_BUG: {"scorer": "first"}, Cause.EXTRACTION_FAILURE: {"scorer": "marker"}},
 )
 MISTAKEN = {"plus": "minus", "minus": "plus", "times": "plus", "star": "times"}
