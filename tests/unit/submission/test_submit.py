@@ -150,3 +150,10 @@ def test_schema_describes_every_section() -> None:
     assert schema["additionalProperties"] is False
     assert {"TrainSettings", "SuiteSettings", "GateSettings"} <= set(schema["$defs"])
     assert schema["$defs"]["SuiteSettings"]["properties"]["weak_below"]["description"]
+
+
+def test_twins_of_a_family_that_draws_none_are_refused_with_the_field(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    with pytest.raises(FieldFault, match="draws no twins") as caught:
+        _resolve(tmp_path, suite={**recipe_document()["suite"], "twins": True})
+    assert caught.value.field == "suite.twins"
