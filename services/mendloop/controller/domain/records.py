@@ -40,8 +40,18 @@ class PlanState(StrEnum):
     REFUSED = "refused"
     PROMOTED = "promoted"
     REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    """Promoted, and taken back by a person."""
     HELPED = "helped"
     """An evaluation fix that helped: nothing was trained, the score is right now."""
+
+
+class Action(StrEnum):
+    """What a person does with a run; the names of mendloop.v1.SteeringAction in lower case."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLL_BACK = "roll_back"
 
 
 class Outcome(StrEnum):
@@ -169,6 +179,17 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Steering:
+    """What a person asked of the run, in the order of asking."""
+
+    number: int
+    action: Action
+    steered_by: str
+    reason: str
+    given_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """An intervention that was decided on. One a round and arm."""
 
@@ -236,6 +257,19 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedQuery:
+    """A candidate was put before a set of sealed items: the answers are counted over all runs."""
+
+    round: int
+    arm: str
+    suite: str
+    """SHA-256 of the table of sealed items."""
+    is_told: bool
+    """Whether the answer was anything but "no gain"."""
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunState:
     """Everything about one run."""
 
@@ -250,6 +284,35 @@ class RunState:
     reservations: tuple[Reservation, ...] = field(default=())
     rounds: tuple[Round, ...] = field(default=())
     gates: tuple[Gate, ...] = field(default=())
+    queries: tuple[SealedQuery, ...] = field(default=())
+    steerings: tuple[Steering, ...] = field(default=())
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person holds the run."""
+        return self.paused_since is not None
+
+    @property
+    def paused_since(self) -> float | None:
+        """When the pause that lasts began; None where none does."""
+        since: float | None = None
+        for steering in sorted(self.steerings, key=lambda steering: steering.number):
+            if steering.action is Action.PAUSE and since is None:
+                since = steering.given_at
+            elif steering.action is Action.RESUME:
+                since = None
+        return since
+
+    def elapsed_s(self, now: float) -> float:
+        """Seconds since the start in which the run was not paused."""
+        held, since = 0.0, None
+        for steering in sorted(self.steerings, key=lambda steering: steering.number):
+            if steering.action is Action.PAUSE and since is None:
+                since = steering.given_at
+            elif steering.action is Action.RESUME and since is not None:
+                held, since = held + steering.given_at - since, None
+        held += now - since if since is not None else 0.0
+        return max(0.0, now - self.run.started_at - held)
 
     @property
     def is_open(self) -> bool:
