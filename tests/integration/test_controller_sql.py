@@ -187,6 +187,27 @@ def test_replicas_with_the_same_event_give_the_same_outputs(runs: SqlRuns, url: 
     assert all(out == outputs[0] for out in outputs)
 
 
+def test_runs_that_ask_the_same_sealed_items_at_once_share_one_budget(url: str, tmp_path: Path) -> None:
+    engine = open_engine(url)
+    rules = {"gates": {"sealed_queries": 1}}
+    worlds = [World(tmp_path / "store", runs=SqlRuns(engine), run_id=f"run-{i}", **rules) for i in range(4)]
+    measured = []
+    for world in worlds:
+        plan = world.until_plan()
+        world.send(world.batched(plan))
+        measured.append(world.evaluated(world.candidate_ready(plan), BETTER, sealed=sealed_counts()))
+    start = threading.Barrier(len(worlds))
+
+    def judge(at: int) -> list[str]:
+        start.wait(timeout=DEADLINE_S)
+        return names(worlds[at].send(measured[at]))
+
+    with ThreadPoolExecutor(len(worlds)) as pool:
+        decided = [emitted[0] for emitted in pool.map(judge, range(len(worlds)))]
+    engine.dispose()
+    assert sorted(decided) == ["CheckpointPromoted"] + 3 * ["CheckpointRejected"]
+
+
 WORKERS = 8
 REQUESTS = {"train_tokens": 90.0, "gpu_s": 0.5}
 LIMIT = BudgetSettings(new_examples=100, train_tokens=1000, gpu_s=50.0)

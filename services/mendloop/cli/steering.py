@@ -26,7 +26,7 @@ console = Console()
 def cancel(context: typer.Context, run_id: RunId, reason: Reason = "", by: By = "") -> None:
     """End a run now: what it holds of its budget is released, no further step is taken.
 
-    Work that a service has begun goes to its end and is thrown away. The checkpoint that stood goes on standing.
+    A training at work stops within seconds and leaves nothing behind. The checkpoint that stood goes on standing.
     """
     view, bus = _found(context, run_id)
     steering.cancel(view, bus=bus, reason=reason, by=by or getpass.getuser())

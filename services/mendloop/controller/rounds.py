@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.bus.endings import note_ended
 from mendloop.bus.runtime import Emit
 from mendloop.controller import messages
 from mendloop.controller.domain import budget
@@ -252,6 +253,7 @@ def _finish(state: RunState, step: Finish, world: World) -> tuple[RunState, list
         finished_at=world.now,
     )
     world.effects.outcomes.append(step.outcome)
+    note_ended(world.store, state.run_id)
     return replace(state, run=run), [emit]
 
 

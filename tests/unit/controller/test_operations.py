@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from controller_world import BETTER, HARMFUL, WEAK, MemoryRuns, World, names, of, only, ref, sealed_counts
 
+from mendloop.bus.endings import has_ended
 from mendloop.controller.domain.records import Action as Asked
 from mendloop.controller.domain.records import PlanState, Run, RunState, Steering
 from mendloop.core.errors import InvalidEvent
@@ -64,6 +65,13 @@ def test_paused_run_can_be_cancelled(world: World) -> None:
     finished = only(world.send(loop_pb2.LoopCancelled(position=world.position())), loop_pb2.LoopFinished)
     assert finished.outcome == loop_pb2.LOOP_OUTCOME_CANCELLED
     assert all(row.is_settled for row in world.state().reservations)
+
+
+def test_run_that_ends_is_noted_where_every_service_looks(world: World) -> None:
+    world.until_plan()
+    assert not has_ended(world.store, world.run_id)
+    world.send(loop_pb2.LoopCancelled(position=world.position()))
+    assert has_ended(world.store, world.run_id)
 
 
 def test_promotion_of_a_finished_run_is_taken_back_once_with_who_and_why(world: World) -> None:
