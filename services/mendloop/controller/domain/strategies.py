@@ -7,10 +7,10 @@ most, and no slice can gain more than it fails. A past round that gave a slice n
 binomial error, hence a rate with its own (delta method). Rates of slices are alike: a slice's rate has a normal prior
 with the mean and the spread of all rates measured so far, first those of its cause, and its own measurements on top
 (empirical Bayes, normal-normal). Spread is never taken as smaller than half the mean, so that a few rounds do not end
-the search. One rate is drawn for each slice from its posterior (Thompson 1933), which tries now and then what looks
-worse but is uncertain; then examples go one by one to where the drawn rates promise most per cost, which is optimal
-for such a response, as each further example of a slice promises less. Where no rate was ever measured the split is by
-failed items.
+the search. Each slice's rate is the mean of four draws from its posterior (Thompson 1933, with less of its noise: one
+draw lost 1 % where rates differ little), which tries now and then what looks worse but is uncertain; then examples go
+one by one to where the drawn rates promise most per cost, which is optimal for such a response, as each further
+example of a slice promises less. Where no rate was ever measured the split is by failed items.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mendloop.controller.domain.records import Conditions
 
 BY_FAILURES, EXPECTED_GAIN = "by_failures", "expected_gain"
 MIN_RELATIVE_SPREAD = 0.5
+DRAWS = 4
 LEAST_FAILURES = 0.5
 """Stands for "none left" in logarithms: half an item."""
 
@@ -110,7 +111,7 @@ def expected_gain(count: int, needs: Sequence[Need], *, past: Sequence[Past], se
     if not _measured(past):
         return by_failures(count, needs, past=past, seed=seed)
     rng = random.Random(f"allocation/{seed}")
-    rates = [max(0.0, rng.gauss(*belief(need, past))) for need in needs]
+    rates = [_drawn(belief(need, past), rng) for need in needs]
     counts = [0] * len(needs)
     for _ in range(count):
         promises = [
@@ -135,6 +136,10 @@ def belief(need: Need, past: Sequence[Past]) -> Belief:
         if row.conditions == need.conditions:
             prior = _updated(prior, Belief(row.rate, math.sqrt(row.variance)))
     return prior
+
+
+def _drawn(known: Belief, rng: random.Random) -> float:
+    return math.fsum(max(0.0, rng.gauss(*known)) for _ in range(DRAWS)) / DRAWS
 
 
 def _measured(past: Sequence[Past]) -> list[Past]:
