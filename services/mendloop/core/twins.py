@@ -57,7 +57,7 @@ def _new_twin(task: Task, item: Item, *, seed: str, marks: set[str]) -> Item | N
     assert isinstance(task, Renewing)
     bare = replace(item, axes=task.annotate(item.prompt))  # an axis of the recipe means nothing to the family
     for attempt in range(TRIES):
-        twin = task.twin(bare, seed=int(stable_hash("twin", seed, str(attempt))[:8], 16))
+        twin = task.twin(bare, seed=int(stable_hash("twin", seed, item.item_id, str(attempt))[:8], 16))
         if twin is None:
             return None
         if fingerprint(twin.prompt) not in marks:
