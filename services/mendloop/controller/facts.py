@@ -7,7 +7,6 @@ from google.protobuf.message import Message
 from mendloop.controller.domain.gates import TARGET
 from mendloop.controller.domain.pairs import Counts
 from mendloop.controller.domain.records import (
-    Action,
     Approval,
     Batch,
     CheckpointKind,
@@ -18,9 +17,9 @@ from mendloop.controller.domain.records import (
     GateAnswer,
     Kind,
     RunState,
-    Steering,
     Training,
 )
+from mendloop.controller.domain.steering import Action, Steering
 from mendloop.controller.domain.strategies import Past
 from mendloop.controller.domain.twins import TwinCounts
 from mendloop.core.errors import InvalidEvent

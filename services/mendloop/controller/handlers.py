@@ -16,7 +16,8 @@ from google.protobuf.message import Message
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.controller import facts
-from mendloop.controller.domain.records import Action, RunState
+from mendloop.controller.domain.records import RunState
+from mendloop.controller.domain.steering import Action
 from mendloop.controller.ports import Elsewhere, Outcomes, Runs
 from mendloop.controller.rounds import Carry, Effects, World, carry_on, roll_back
 from mendloop.core.contracts import GATEWAY, SERVICES, decode

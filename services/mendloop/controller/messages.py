@@ -16,8 +16,8 @@ from mendloop.controller.domain.records import (
     PlanState,
     Round,
     RunState,
-    Steering,
 )
+from mendloop.controller.domain.steering import Steering
 from mendloop.controller.facts import raw
 from mendloop.core.events import stable_hash
 from mendloop.core.fixes import Fix

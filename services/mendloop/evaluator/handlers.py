@@ -130,7 +130,12 @@ def on_evaluation_shard(event: Event, *, ports: Ports) -> list[Emit]:
         sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
         sealed_cost = measurement.scored(sealed_items, kept_in=ports.sealed_outcomes).cost
     scored = measurement.scored(get_rows(ports.store, spec.items, kind=Item), kept_in=ports.outcomes)
-    twin_cost = _measure_twins(shard, spec, measurement, ports=ports)
+    twin_cost = measure_twins(
+        _twin_round(shard.checkpoint_ready, spec, ports=ports),
+        measurement,
+        load_baseline=lambda: _loader(spec, ports=ports).load(artifact_of(shard.checkpoint_ready.baseline)),
+        kept_in=ports.sealed_outcomes,
+    )
     message = evaluation_pb2.ShardScored(
         position=shard.position,
         evaluation_id=shard.evaluation_id,
@@ -161,7 +166,10 @@ def on_shard_scored(event: Event, *, ports: Ports) -> list[Emit]:
     history.note(shard, whole.outcomes)
     weak = search.weak if ready.diagnosis_wanted else ()
     stored = [history.keep(found.conditions, outcomes) for found in weak]
-    twins, twin_cost = _twins(shard, spec, outcomes, ports=ports)
+    found, kept_in = _twin_round(ready, spec, ports=ports), ports.sealed_outcomes
+    twins, twin_cost = twin_comparisons(
+        found, outcomes, candidate_id=shard.evaluation_id, shard_count=shard.shard_count, kept_in=kept_in
+    )
     cost = total_cost([cost, twin_cost])
     result = completed(shard, whole.outcomes, outcomes, search, axes=rules.axes, weak_count=len(weak), cost=cost)
     result.twins.extend(twins)
@@ -333,36 +341,6 @@ def _sealed(
         ports.sealed_outcomes.rows(candidate),
         axes=rules.axes,
         targets=[found.conditions for found in targets],
-    )
-
-
-def _measure_twins(
-    shard: evaluation_pb2.EvaluationShard, spec: RunSpec, measurement: Measurement, *, ports: Ports
-) -> Cost:
-    found = _twin_round(shard.checkpoint_ready, spec, ports=ports)
-    if found is None:
-        return Cost()
-    baseline = artifact_of(shard.checkpoint_ready.baseline)
-    return measure_twins(
-        found,
-        measurement,
-        load_baseline=lambda: _loader(spec, ports=ports).load(baseline),
-        kept_in=ports.sealed_outcomes,
-    )
-
-
-def _twins(
-    shard: evaluation_pb2.ShardScored, spec: RunSpec, outcomes: Sequence[Outcome], *, ports: Ports
-) -> tuple[list[evaluation_pb2.TwinComparison], Cost]:
-    found = _twin_round(shard.checkpoint_ready, spec, ports=ports)
-    if found is None:
-        return [], Cost()
-    return twin_comparisons(
-        found,
-        outcomes,
-        candidate_id=shard.evaluation_id,
-        shard_count=shard.shard_count,
-        kept_in=ports.sealed_outcomes,
     )
 
 

@@ -71,9 +71,11 @@ def twin_round(
 
 
 def measure_twins(
-    found: TwinRound, candidate: Measurement, *, load_baseline: Callable[[], MeteredModel], kept_in: OutcomeStore
+    found: TwinRound | None, candidate: Measurement, *, load_baseline: Callable[[], MeteredModel], kept_in: OutcomeStore
 ) -> Cost:
     """Score the shard's twins with the candidate, then with its baseline; what is kept is not scored again."""
+    if found is None:
+        return Cost()
     baseline_id, candidate_id = found.id_of(found.baseline_id), found.id_of(candidate.evaluation_id)
     after = replace(candidate, evaluation_id=candidate_id).scored(found.items, kept_in=kept_in)
     baseline = replace(candidate, evaluation_id=baseline_id, load=load_baseline)
@@ -81,9 +83,11 @@ def measure_twins(
 
 
 def twin_comparisons(
-    found: TwinRound, candidate: Sequence[Outcome], *, candidate_id: str, shard_count: int, kept_in: OutcomeStore
+    found: TwinRound | None, candidate: Sequence[Outcome], *, candidate_id: str, shard_count: int, kept_in: OutcomeStore
 ) -> tuple[list[evaluation_pb2.TwinComparison], Cost]:
     """Paired counts of each weak slice, and what the twins cost. Raises Permanent where outcomes of twins are lost."""
+    if found is None:
+        return [], Cost()
     before, before_cost = _right(found, found.baseline_id, shard_count=shard_count, kept_in=kept_in)
     after, after_cost = _right(found, candidate_id, shard_count=shard_count, kept_in=kept_in)
     is_right = {row.item_id: row.is_correct for row in candidate}

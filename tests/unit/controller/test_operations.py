@@ -8,8 +8,8 @@ import pytest
 from controller_world import BETTER, HARMFUL, WEAK, MemoryRuns, World, names, of, only, ref, sealed_counts
 
 from mendloop.bus.endings import has_ended
-from mendloop.controller.domain.records import Action as Asked
-from mendloop.controller.domain.records import PlanState, Run, RunState, Steering
+from mendloop.controller.domain.records import PlanState, Run, RunState
+from mendloop.controller.domain.steering import Action, Steering
 from mendloop.core.errors import InvalidEvent
 from mendloop.v1 import checkpoint_pb2, intervention_pb2, loop_pb2
 
@@ -53,7 +53,7 @@ def test_paused_time_is_no_wall_clock_of_the_run(tmp_path: Path) -> None:
 
 
 def test_time_of_a_pause_that_lasts_does_not_count_either() -> None:
-    asked = [Steering(0, Asked.PAUSE, "", "", 110.0), Steering(1, Asked.PAUSE, "", "", 120.0)]
+    asked = [Steering(0, Action.PAUSE, "", "", 110.0), Steering(1, Action.PAUSE, "", "", 120.0)]
     state = RunState("r", Run(started_at=100.0), steerings=tuple(asked))
     assert state.is_paused
     assert state.elapsed_s(500.0) == 10.0

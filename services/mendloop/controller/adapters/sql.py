@@ -33,9 +33,9 @@ from mendloop.controller.domain.records import (
     Run,
     RunState,
     SealedQuery,
-    Steering,
     Training,
 )
+from mendloop.controller.domain.steering import Steering
 from mendloop.controller.ports import Change
 from mendloop.core.errors import InvalidRecipe, Retryable
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from mendloop.controller.domain.steering import Steering, is_paused, paused_s
+
 Conditions = tuple[tuple[str, str], ...]
 """A slice: (axis, value) pairs that all hold; empty means all items."""
 
@@ -44,14 +46,6 @@ class PlanState(StrEnum):
     """Promoted, and taken back by a person."""
     HELPED = "helped"
     """An evaluation fix that helped: nothing was trained, the score is right now."""
-
-
-class Action(StrEnum):
-    """What a person does with a run; the names of mendloop.v1.SteeringAction in lower case."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    ROLL_BACK = "roll_back"
 
 
 class Outcome(StrEnum):
@@ -179,17 +173,6 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class Steering:
-    """What a person asked of the run, in the order of asking."""
-
-    number: int
-    action: Action
-    steered_by: str
-    reason: str
-    given_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """An intervention that was decided on. One a round and arm."""
 
@@ -290,29 +273,11 @@ class RunState:
     @property
     def is_paused(self) -> bool:
         """Whether a person holds the run."""
-        return self.paused_since is not None
-
-    @property
-    def paused_since(self) -> float | None:
-        """When the pause that lasts began; None where none does."""
-        since: float | None = None
-        for steering in sorted(self.steerings, key=lambda steering: steering.number):
-            if steering.action is Action.PAUSE and since is None:
-                since = steering.given_at
-            elif steering.action is Action.RESUME:
-                since = None
-        return since
+        return is_paused(self.steerings)
 
     def elapsed_s(self, now: float) -> float:
         """Seconds since the start in which the run was not paused."""
-        held, since = 0.0, None
-        for steering in sorted(self.steerings, key=lambda steering: steering.number):
-            if steering.action is Action.PAUSE and since is None:
-                since = steering.given_at
-            elif steering.action is Action.RESUME and since is not None:
-                held, since = held + steering.given_at - since, None
-        held += now - since if since is not None else 0.0
-        return max(0.0, now - self.run.started_at - held)
+        return max(0.0, now - self.run.started_at - paused_s(self.steerings, now=now))
 
     @property
     def is_open(self) -> bool:
