@@ -17,8 +17,9 @@ from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.controller import facts
 from mendloop.controller.domain.records import RunState
-from mendloop.controller.ports import Outcomes, Runs
-from mendloop.controller.rounds import Effects, carry_on
+from mendloop.controller.domain.steering import Action
+from mendloop.controller.ports import Elsewhere, Outcomes, Runs
+from mendloop.controller.rounds import Carry, Effects, World, carry_on, roll_back
 from mendloop.core.contracts import GATEWAY, SERVICES, decode
 from mendloop.core.errors import InvalidEvent
 from mendloop.core.telemetry import Telemetry
@@ -120,6 +121,19 @@ def on_loop_cancelled(event: Event, *, ports: Ports) -> list[Emit]:
     return _apply(event, facts.run_id_of(message), add=partial(_ending, ending="cancelled", reason=reason), ports=ports)
 
 
+def on_loop_steered(event: Event, *, ports: Ports) -> list[Emit]:
+    """A person pauses a run, lets it go on, or takes its last promotion back; the last also when it is over."""
+    message = cast(loop_pb2.LoopSteered, event.message)
+    action = facts.steering_of(message, number=0, now=ports.clock()).action
+
+    def add(state: RunState) -> RunState:
+        record = facts.steering_of(message, number=len(state.steerings), now=ports.clock())
+        return replace(state, steerings=(*state.steerings, record))
+
+    then = roll_back if action is Action.ROLL_BACK else carry_on
+    return _apply(event, facts.run_id_of(message), add=add, ports=ports, then=then)
+
+
 def on_dead_letter(event: Event, *, ports: Ports) -> list[Emit]:
     """A service gave up on an event of a run: the run has failed.
 
@@ -148,6 +162,7 @@ def handlers(ports: Ports) -> dict[type[Message], Handler]:
     table: dict[type[Message], Callable[..., list[Emit]]] = {
         loop_pb2.LoopRequested: on_loop_requested,
         loop_pb2.LoopCancelled: on_loop_cancelled,
+        loop_pb2.LoopSteered: on_loop_steered,
         checkpoint_pb2.CheckpointReady: on_checkpoint_ready,
         evaluation_pb2.EvalCompleted: on_eval_completed,
         diagnosis_pb2.DiagnosisReady: on_diagnosis_ready,
@@ -158,19 +173,22 @@ def handlers(ports: Ports) -> dict[type[Message], Handler]:
     return {message: partial(handler, ports=ports) for message, handler in table.items()}
 
 
-def _apply(event: Event, run_id: str, *, add: Callable[[RunState], RunState], ports: Ports) -> list[Emit]:
+def _apply(
+    event: Event, run_id: str, *, add: Callable[[RunState], RunState], ports: Ports, then: Carry = carry_on
+) -> list[Emit]:
     """Keep the fact and carry the run on, in one transaction; then count what was decided.
 
-    A finished run takes no further fact.
+    A finished run takes no further fact, but its promotion can be taken back.
     """
     now = ports.clock()
     effects = Effects()
 
-    def change(state: RunState) -> tuple[RunState, Sequence[Emit]]:
+    def change(state: RunState, elsewhere: Elsewhere) -> tuple[RunState, Sequence[Emit]]:
         effects.clear()
-        if state.run.outcome:
+        if state.run.outcome and then is not roll_back:
             return state, []
-        return carry_on(add(state), outcomes=ports.outcomes, store=ports.store, now=now, effects=effects)
+        world = World(ports.outcomes, ports.store, elsewhere, now, effects)
+        return then(add(state), world)
 
     outputs = ports.runs.apply(
         run_id,

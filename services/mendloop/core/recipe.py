@@ -75,6 +75,9 @@ class SuiteSettings(_Section):
     search: int = Field(600, ge=20, description="Items in which weak slices are searched.")
     confirm: int = Field(300, ge=20, description="Items on which a weak slice must show again.")
     sealed: int = Field(300, ge=0, description="Items that only gates see, and only as counts.")
+    twins: bool = Field(
+        False, description="Whether each round also measures fresh twins of the target items; the family draws them."
+    )
     axes: list[str] = Field(min_length=1, description="Axes whose values are combined into slices.")
     axis_rules: list[dict[str, Any]] = Field(
         default_factory=list, description="Axes by rule: axis, field, and values, capture or count (expressions)."
@@ -113,12 +116,45 @@ class SuiteSettings(_Section):
         return self
 
 
+class PriceSettings(_Section):
+    """What a unit of metered work costs, in one currency."""
+
+    gpu_hour: float = Field(0.0, ge=0, description="Price of an hour of one GPU.")
+    teacher_mtokens: float = Field(0.0, ge=0, description="Price of a million tokens of the teacher.")
+    currency: str = Field("", max_length=16, description="Unit of all prices and of budget.money, for people.")
+
+
 class BudgetSettings(_Section):
     """What the run may spend; reserved before work starts."""
 
     new_examples: Count = Field(64, description="Examples that may be added.")
     train_tokens: Count = Field(20_000_000, description="Tokens that candidate trainings may process.")
     wall_s: float = Field(3600, gt=0, description="Wall-clock seconds of the run.")
+    gpu_s: float | None = Field(None, ge=0, description="GPU-seconds of the whole run; default: any number.")
+    teacher_tokens: int | None = Field(
+        None, ge=0, description="Tokens that teachers may generate; default: any number."
+    )
+    money: float | None = Field(None, ge=0, description="Metered work at budget.prices; default: any amount.")
+    prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> BudgetSettings:
+        if self.money is not None and not (self.prices.gpu_hour or self.prices.teacher_mtokens):
+            raise ValueError("money is limited, but nothing has a price: set budget.prices, or remove budget.money")
+        return self
+
+
+class AllocationSettings(_Section):
+    """How a round's new examples are split over the weak slices."""
+
+    strategy: Literal["by_failures", "expected_gain"] = Field(
+        "by_failures", description="By failed items, or by the gain that past rounds of the run let expect."
+    )
+    floor: float | None = Field(
+        None,
+        ge=0,
+        description="The run stops where a round is expected to put right fewer failed items; default: never.",
+    )
 
 
 class GateSettings(_Section):
@@ -127,6 +163,12 @@ class GateSettings(_Section):
     alpha: float = Field(0.05, gt=0, lt=1, description="Error rate of each family of tests.")
     margin: Share = Field(0.05, description="Most accuracy that a protected slice may lose.")
     protected: list[str] = Field(default_factory=list, description="Axes whose values are protected; empty: all axes.")
+    sealed_queries: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Candidates, over all runs, that one set of sealed items may judge; default: any.",
+    )
 
 
 class Recipe(_Section):
@@ -143,6 +185,7 @@ class Recipe(_Section):
     fix: TrainSettings = Field(default_factory=lambda: TrainSettings(), description="Training of data candidates.")
     replay_share: Share = Field(0.7, description="Share of the old corpus in a data candidate's training.")
     budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings())
+    allocation: AllocationSettings = Field(default_factory=lambda: AllocationSettings())
     gates: GateSettings = Field(default_factory=lambda: GateSettings())
     rounds: int = Field(1, ge=1, description="Most rounds of intervention.")
     approval: bool = Field(False, description="Whether a person approves each intervention.")

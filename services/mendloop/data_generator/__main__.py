@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mendloop.axes.placing import Embeds, places_of
+from mendloop.bus.endings import unless_ended
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import DATA_GENERATOR
 from mendloop.core.records import Example
@@ -54,7 +55,9 @@ def main() -> None:
             open_embedder=lambda name, state: _restored(name, state, model=settings.embedder),
         ),
     )
-    run_service(settings, service=DATA_GENERATOR, handlers=handlers(ports), telemetry=telemetry)
+    run_service(
+        settings, service=DATA_GENERATOR, handlers=unless_ended(handlers(ports), store=ports.store), telemetry=telemetry
+    )
 
 
 if __name__ == "__main__":

@@ -58,10 +58,16 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "stages": list(_spans(view)),
         "cost": asdict(view.cost),
         "trainings": [_training(store, name, report) for name, report in _reports(view)],
-        "checkpoint": view.finish.checkpoint.sha256 if view.finish and view.finish.checkpoint else "",
+        "checkpoint": _standing(view),
         "lineage": [_node(node) for node in _lineage(view, store)],
         "dead_letters": [f"{letter.handler}: {letter.reason}" for letter in view.dead_letters],
     }
+
+
+def _standing(view: RunView) -> str:
+    """SHA-256 of the checkpoint that stands: as the run ended, or as the last rollback left it."""
+    stands = view.rollbacks[-1].restored if view.rollbacks else (view.finish.checkpoint if view.finish else None)
+    return stands.sha256 if stands else ""
 
 
 def _plan(part: RoundView, plan: Plan) -> Document:

@@ -18,6 +18,8 @@ def to_document(view: RunView, *, now: datetime | None = None) -> dict[str, obje
         "request": _json(view.request),
         "recipe_facts": _json(view.recipe),
         "cancellation": _json(view.cancellation),
+        "steerings": _json(view.steerings),
+        "rollbacks": _json(view.rollbacks),
         "finish": _json(view.finish),
         "rounds": [_round(part) for part in view.rounds],
         "budget_stops": _json(view.budget_stops),

@@ -24,7 +24,9 @@ from mendloop.runs.parts import (
     Plan,
     RecipeFacts,
     Request,
+    Rollback,
     ScoredShard,
+    Steering,
 )
 from mendloop.runs.values import UNKNOWN_TIME, Cost
 
@@ -84,6 +86,9 @@ class RunView:
     recipe: RecipeFacts | None = None
     request: Request | None = None
     cancellation: Cancellation | None = None
+    steerings: tuple[Steering, ...] = ()
+    """What people asked of the run, oldest first."""
+    rollbacks: tuple[Rollback, ...] = ()
     rounds: tuple[RoundView, ...] = ()
     budget_stops: tuple[BudgetStop, ...] = ()
     dead_letters: tuple[Letter, ...] = ()
@@ -92,6 +97,12 @@ class RunView:
     """Time of the run's oldest event, UNKNOWN_TIME where none carries a time."""
     last_at: datetime = UNKNOWN_TIME
     """Time of the run's newest event."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person holds the run: the last pause was not followed by a resume."""
+        asked = [part.action for part in self.steerings if part.action in ("pause", "resume")]
+        return bool(asked) and asked[-1] == "pause"
 
     @property
     def recipe_name(self) -> str:
@@ -126,8 +137,9 @@ class RunView:
 
     @property
     def summary(self) -> str:
-        """The controller's sentence on how the run ended; empty while it goes on."""
-        return self.finish.summary if self.finish else ""
+        """The controller's sentence on how the run ended, and what was taken back since; empty while it goes on."""
+        ended = [self.finish.summary] if self.finish else []
+        return "; ".join([*ended, *(rollback.in_words for rollback in self.rollbacks)])
 
     @property
     def is_finished(self) -> bool:

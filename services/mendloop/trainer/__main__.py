@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from mendloop.bus.endings import until_ended
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import TRAINER
 from mendloop.core.telemetry import Telemetry
@@ -21,7 +22,12 @@ def main() -> None:
     )
     backend.sweep()
     threading.Thread(target=backend.warm, name="warm", daemon=True).start()
-    run_service(settings, service=TRAINER, handlers=handlers(Ports(store, backend)), telemetry=telemetry)
+    run_service(
+        settings,
+        service=TRAINER,
+        handlers=until_ended(handlers(Ports(store, backend)), store=store),
+        telemetry=telemetry,
+    )
 
 
 if __name__ == "__main__":

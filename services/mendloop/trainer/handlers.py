@@ -6,7 +6,8 @@ Knows what to train and what to say of it; knows not how it is trained. Protobuf
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
@@ -15,8 +16,9 @@ from google.protobuf.message import Message
 
 from mendloop.artifacts.lineage import Node, find, record
 from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.bus.endings import has_ended
 from mendloop.bus.runtime import Emit, Event, Handler
-from mendloop.core.errors import Permanent
+from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.fixes import repaired_training
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.training import TrainingJob, TrainingReport
@@ -136,7 +138,7 @@ def _candidate(
 
 def _add_training(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, ports: Ports, event: Event) -> None:
     """Put the trained checkpoint, its report and its cost into the event, and the checkpoint into the lineage."""
-    finished = _trained(job, ports=ports, event=event)
+    finished = _trained(job, ports=ports, event=event, run_id=ready.position.run_id)
     report = TrainingReport.load(ports.store, finished.report)
     ready.checkpoint.CopyFrom(artifact_ref(finished.checkpoint))
     ready.training_report.CopyFrom(artifact_ref(finished.report))
@@ -153,16 +155,29 @@ def _add_training(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, po
     record(ports.store, Node(name, ready.position.run_id, tuple(inputs), _facts(report, ready=ready)))
 
 
-def _trained(job: TrainingJob, *, ports: Ports, event: Event) -> Finished:
+def _trained(job: TrainingJob, *, ports: Ports, event: Event, run_id: str) -> Finished:
     """The job's result; trains only where no event, run or process has trained the same job before."""
     finished = find_finished(ports.store, job)
     if finished is None:
-        with ports.backend.hold(job, is_stopping=event.is_stopping):
+        with _forgetting(job, ports=ports, run_id=run_id), ports.backend.hold(job, is_stopping=event.is_stopping):
             finished = find_finished(ports.store, job)  # another process may have finished it while we waited
             if finished is None:
                 finished = keep_finished(ports.store, ports.backend.train(job, is_stopping=event.is_stopping))
     ports.backend.forget(job)
     return finished
+
+
+@contextmanager
+def _forgetting(job: TrainingJob, *, ports: Ports, run_id: str) -> Iterator[None]:
+    """Leaves no resume point of a run that is over, whether it trains now or trained before a kill."""
+    try:
+        if has_ended(ports.store, run_id):
+            raise Interrupted(f"run {run_id} is over; job {job.job_id} is not trained")
+        yield
+    except Interrupted:
+        if has_ended(ports.store, run_id):
+            ports.backend.forget(job)
+        raise
 
 
 def _record_start(store: ArtifactStore, start: Artifact, *, run_id: str) -> None:

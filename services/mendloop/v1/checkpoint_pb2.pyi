@@ -261,3 +261,47 @@ class CheckpointRejected(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointRejected: _TypeAlias = CheckpointRejected  # noqa: Y015
+
+@_typing.final
+class CheckpointRolledBack(_message.Message):
+    """A promotion was taken back. Written by the controller; read by the gateway and other teams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_BY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, in the person's words; may be empty."""
+    rolled_back_by: _builtins.str
+    """Who took it back; empty for a local run."""
+    @_builtins.property
+    def position(self) -> _common_pb2.RunPosition:
+        """Position of the round that had promoted it."""
+
+    @_builtins.property
+    def checkpoint(self) -> _common_pb2.ArtifactRef:
+        """The checkpoint that no longer stands."""
+
+    @_builtins.property
+    def restored(self) -> _common_pb2.ArtifactRef:
+        """The checkpoint that stands again."""
+
+    def __init__(
+        self,
+        *,
+        position: _common_pb2.RunPosition | None = ...,
+        checkpoint: _common_pb2.ArtifactRef | None = ...,
+        restored: _common_pb2.ArtifactRef | None = ...,
+        reason: _builtins.str = ...,
+        rolled_back_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "restored", b"restored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "reason", b"reason", "restored", b"restored", "rolled_back_by", b"rolled_back_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointRolledBack: _TypeAlias = CheckpointRolledBack  # noqa: Y015

@@ -70,6 +70,8 @@ class InterventionPlanned(_message.Message):
     REPLAY_SHARE_FIELD_NUMBER: _builtins.int
     DIAGNOSIS_WANTED_FIELD_NUMBER: _builtins.int
     RATIONALE_FIELD_NUMBER: _builtins.int
+    GPU_S_LIMIT_FIELD_NUMBER: _builtins.int
+    TEACHER_TOKEN_LIMIT_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Id of the plan: hash of its content."""
     kind: _diagnosis_pb2.InterventionKind.ValueType
@@ -82,6 +84,10 @@ class InterventionPlanned(_message.Message):
     """Whether weak slices of the candidate shall be diagnosed."""
     rationale: _builtins.str
     """Why this plan, in one sentence with its figures."""
+    gpu_s_limit: _builtins.float
+    """GPU-seconds that making the data, training and measuring may take together; 0 where they are not limited."""
+    teacher_token_limit: _builtins.int
+    """Tokens that teachers may generate; 0 where they are not limited."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round that will try it."""
@@ -121,10 +127,12 @@ class InterventionPlanned(_message.Message):
         replay_share: _builtins.float = ...,
         diagnosis_wanted: _builtins.bool = ...,
         rationale: _builtins.str = ...,
+        gpu_s_limit: _builtins.float = ...,
+        teacher_token_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "run_spec", b"run_spec", "training_report", b"training_report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "diagnosis_wanted", b"diagnosis_wanted", "fixes", b"fixes", "items", b"items", "kind", b"kind", "plan_id", b"plan_id", "position", b"position", "rationale", b"rationale", "replay_share", b"replay_share", "run_spec", b"run_spec", "train_token_limit", b"train_token_limit", "training_report", b"training_report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "diagnosis_wanted", b"diagnosis_wanted", "fixes", b"fixes", "gpu_s_limit", b"gpu_s_limit", "items", b"items", "kind", b"kind", "plan_id", b"plan_id", "position", b"position", "rationale", b"rationale", "replay_share", b"replay_share", "run_spec", b"run_spec", "teacher_token_limit", b"teacher_token_limit", "train_token_limit", b"train_token_limit", "training_report", b"training_report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

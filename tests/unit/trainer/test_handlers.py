@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from mendloop.artifacts.lineage import Node, find, record
 from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.bus.endings import note_ended
 from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.recipe import TrainSettings
 from mendloop.core.training import TrainingJob, TrainingReport
@@ -289,3 +290,16 @@ def test_a_base_that_an_earlier_run_made_keeps_its_history(store: ArtifactStore)
     node = find(store, name)
     assert node is not None
     assert node.inputs == ("plan:p0",)
+
+
+def test_run_that_is_over_is_not_trained_and_leaves_no_resume_point(store: ArtifactStore) -> None:
+    world = _world(store, train={"steps": 5})
+    world.backend.error = Interrupted("stopped")
+    with pytest.raises(Interrupted, match="stopped"):
+        world.handle(_request(world))
+    assert world.backend.forgotten == []  # the run goes on: the resume point stays
+    note_ended(store, "r1")
+    world.backend.error = None
+    with pytest.raises(Interrupted, match="is over"):
+        world.handle(_request(world))
+    assert (len(world.backend.forgotten), world.backend.trained) == (1, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import cast
 
 from mendloop.core.records import Axes, Example, Item, Score, Split
@@ -120,13 +121,21 @@ class ScanTask:
 
     def twin(self, item: Item, *, seed: int) -> Item | None:
         """Another command with the same values on every axis, in whatever order; it may be a training example."""
-        wanted = _values(item.axes)
-        alike = [c for c in annotated_commands() if c.command != item.prompt and _values(c.axes) == wanted]
+        alike = [c for c in _by_values().get(_values(item.axes), ()) if c.command != item.prompt]
         return _item(random.Random(f"twin/{seed}/{item.item_id}").choice(alike), split=item.split) if alike else None
 
 
-def _values(axes: Axes) -> dict[str, set[str]]:
-    return {axis: set(values) for axis, values in axes.items()}
+def _values(axes: Axes) -> frozenset[tuple[str, frozenset[str]]]:
+    return frozenset((axis, frozenset(values)) for axis, values in axes.items())
+
+
+@cache
+def _by_values() -> dict[frozenset[tuple[str, frozenset[str]]], list[Command]]:
+    """The commands of the grammar by their axes: a suite asks for the twins of hundreds."""
+    found: dict[frozenset[tuple[str, frozenset[str]]], list[Command]] = {}
+    for command in annotated_commands():
+        found.setdefault(_values(command.axes), []).append(command)
+    return found
 
 
 def _training_part(split: str) -> list[Command]:
