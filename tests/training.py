@@ -31,10 +31,7 @@ def scan_examples(count: int, *, source: str = "corpus", skip: int = 0) -> list[
 def scan_preferences(count: int) -> list[Preference]:
     """Pairs of SCAN's grammar: the right actions before those of the next pair."""
     examples = scan_examples(count + 1, source="preferences", skip=7)
-    return [
-        Preference(one.prompt, one.completion, other.completion, one.source)
-        for one, other in pairwise(examples)
-    ]
+    return [Preference(one.prompt, one.completion, other.completion, one.source) for one, other in pairwise(examples)]
 
 
 def tiny_checkpoint(directory: Path, *, hidden_size: int = 16, pad_is_eos: bool = False, dropout: float = 0.0) -> Path:
