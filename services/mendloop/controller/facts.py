@@ -70,6 +70,17 @@ def training_of(message: checkpoint_pb2.CheckpointReady) -> Training:
     )
 
 
+def failed_training_of(message: checkpoint_pb2.TrainingFailed) -> Training:
+    """The record of a training that made no checkpoint: what it cost is settled all the same."""
+    return Training(
+        round=message.position.round,
+        arm=message.position.arm,
+        plan_id=message.plan_id,
+        checkpoint="",
+        cost=_cost(message.metering),
+    )
+
+
 def is_remeasured(message: checkpoint_pb2.CheckpointReady) -> bool:
     """Whether nothing was trained for it: the evaluator made the event up for its own shards."""
     return message.kind == checkpoint_pb2.CHECKPOINT_KIND_REMEASURED

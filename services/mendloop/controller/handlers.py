@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.controller import facts
-from mendloop.controller.domain.records import RunState
+from mendloop.controller.domain.records import RunState, Training
 from mendloop.controller.domain.steering import Action
 from mendloop.controller.ports import Elsewhere, Outcomes, Runs
 from mendloop.controller.rounds import Carry, Effects, World, carry_on, roll_back
@@ -62,6 +62,18 @@ def on_checkpoint_ready(event: Event, *, ports: Ports) -> list[Emit]:
     """A training was metered."""
     message = cast(checkpoint_pb2.CheckpointReady, event.message)
     return _apply(event, facts.run_id_of(message), add=partial(_with_training, message=message), ports=ports)
+
+
+def on_training_failed(event: Event, *, ports: Ports) -> list[Emit]:
+    """A training became no checkpoint and would fail again: the run has failed, with what was spent until then."""
+    message = cast(checkpoint_pb2.TrainingFailed, event.message)
+    cause = checkpoint_pb2.TrainingFailureCause.Name(message.cause).removeprefix("TRAINING_FAILURE_CAUSE_").lower()
+    reason = f"the training failed ({cause}): {message.reason}; evidence {message.evidence.sha256[:12]}"
+
+    def add(state: RunState) -> RunState:
+        return _ending(_with_record(state, facts.failed_training_of(message)), ending="failed", reason=reason)
+
+    return _apply(event, facts.run_id_of(message), add=add, ports=ports)
 
 
 def on_eval_completed(event: Event, *, ports: Ports) -> list[Emit]:
@@ -164,6 +176,7 @@ def handlers(ports: Ports) -> dict[type[Message], Handler]:
         loop_pb2.LoopCancelled: on_loop_cancelled,
         loop_pb2.LoopSteered: on_loop_steered,
         checkpoint_pb2.CheckpointReady: on_checkpoint_ready,
+        checkpoint_pb2.TrainingFailed: on_training_failed,
         evaluation_pb2.EvalCompleted: on_eval_completed,
         diagnosis_pb2.DiagnosisReady: on_diagnosis_ready,
         loop_pb2.ApprovalGiven: on_approval_given,
@@ -204,7 +217,10 @@ def _apply(
 def _with_training(state: RunState, *, message: checkpoint_pb2.CheckpointReady) -> RunState:
     if facts.is_remeasured(message):
         return state
-    record = facts.training_of(message)
+    return _with_record(state, facts.training_of(message))
+
+
+def _with_record(state: RunState, record: Training) -> RunState:
     known = {(t.round, t.arm, t.plan_id) for t in state.trainings}
     if (record.round, record.arm, record.plan_id) in known:
         return state

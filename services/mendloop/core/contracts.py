@@ -58,6 +58,7 @@ CONTRACTS: tuple[Contract, ...] = (
         (EVALUATOR, CONTROLLER, GATEWAY),
         is_public=True,
     ),
+    Contract(checkpoint_pb2.TrainingFailed, _topic("training-failed"), (TRAINER,), (CONTROLLER, GATEWAY)),
     Contract(evaluation_pb2.EvaluationShard, _topic("evaluation-shard"), (EVALUATOR,), (EVALUATOR,)),
     Contract(evaluation_pb2.ShardScored, _topic("shard-scored"), (EVALUATOR,), (EVALUATOR,)),
     Contract(evaluation_pb2.EvalCompleted, _topic("eval-completed"), (EVALUATOR,), (CONTROLLER, GATEWAY)),

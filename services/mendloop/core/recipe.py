@@ -33,6 +33,36 @@ class TrainSettings(_Section):
     )
     save_steps: int = Field(50, ge=1, description="Steps between resume points.")
     max_tokens: int = Field(96, ge=8, description="Examples are cut to this many tokens; cuts are counted.")
+    method: Literal["full", "lora"] = Field(
+        "full", description="All weights, or low-rank adapters that are merged into the checkpoint at the end."
+    )
+    lora_rank: int = Field(16, ge=1, description="Rank of each adapter.")
+    lora_alpha: int = Field(32, ge=1, description="Adapters are scaled by lora_alpha / lora_rank.")
+    lora_targets: tuple[str, ...] = Field(
+        (), description="Endings of the names of modules that get an adapter; empty: every linear layer but the last."
+    )
+    objective: Literal["sft", "pretrain", "dpo"] = Field(
+        "sft", description="Completions; whole texts (continued pre-training); or preferences (DPO)."
+    )
+    dpo_beta: float = Field(0.1, gt=0, description="How strongly DPO holds the model to the one that it starts from.")
+    packing: bool = Field(
+        False, description="Put a step's examples into as few rows of max_tokens as they need; none sees another."
+    )
+    held_out_share: float = Field(0.0, ge=0, lt=1, description="Share of corpus and batch that only measures the loss.")
+    held_out_every: int = Field(50, ge=1, description="Steps between two losses of the held-out part.")
+    patience: Count = Field(
+        0, description="Held-out losses in a row without a new lowest one that end the training; 0: none does."
+    )
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> TrainSettings:
+        if self.patience and not self.held_out_share:
+            raise ValueError("patience watches the held-out loss, but held_out_share is 0; set it, e.g. to 0.05")
+        if self.packing and self.objective == "dpo":
+            raise ValueError("packing joins examples into rows, and DPO compares whole ones; set packing to false")
+        if self.objective == "dpo" and self.prompt_in_loss:
+            raise ValueError("DPO compares completions of one prompt; set prompt_in_loss to false")
+        return self
 
 
 class BaseSettings(_Section):

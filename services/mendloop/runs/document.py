@@ -65,6 +65,7 @@ def _round(part: RoundView) -> dict[str, object]:
         "plan": _json(part.plan),
         "batch": _json(part.batch),
         "checkpoint": _json(part.checkpoint),
+        "training_failure": _json(part.training_failure),
         "shards": {"done": part.shards_done, "total": part.shard_count},
         "evaluation": _json(part.evaluation),
         "failures": _json(part.failures),

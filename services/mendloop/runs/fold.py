@@ -140,6 +140,10 @@ def _ready(part: RoundView, m: checkpoint_pb2.CheckpointReady, at: Stamp) -> Rou
     return replace(part, ready=_older(part.ready, messages.checkpoint(m, at)))
 
 
+def _training_failed(part: RoundView, m: checkpoint_pb2.TrainingFailed, at: Stamp) -> RoundView:
+    return replace(part, training_failure=_older(part.training_failure, messages.failed_training(m, at)))
+
+
 def _shard(part: RoundView, m: evaluation_pb2.EvaluationShard, at: Stamp) -> RoundView:
     return replace(part, shard_count=max(part.shard_count, m.shard_count))
 
@@ -200,6 +204,7 @@ _ON_RUN: dict[type[Message], Callable[[RunView, Any, Stamp], RunView]] = {
 }
 _ON_ROUND: dict[type[Message], Callable[[RoundView, Any, Stamp], RoundView]] = {
     checkpoint_pb2.CheckpointReady: _ready,
+    checkpoint_pb2.TrainingFailed: _training_failed,
     evaluation_pb2.EvaluationShard: _shard,
     evaluation_pb2.ShardScored: _scored,
     evaluation_pb2.EvalCompleted: _evaluated,

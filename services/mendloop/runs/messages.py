@@ -219,6 +219,14 @@ def finish(message: loop_pb2.LoopFinished, stamp: Stamp) -> parts.Finish:
     )
 
 
+def failed_training(message: checkpoint_pb2.TrainingFailed, stamp: Stamp) -> parts.FailedTraining:
+    """A training that became no checkpoint."""
+    cause = _named(checkpoint_pb2.TrainingFailureCause.DESCRIPTOR, message.cause, prefix="TRAINING_FAILURE_CAUSE_")
+    return parts.FailedTraining(
+        stamp, cause.lower(), message.reason, message.step, artifact(message.evidence), cost(message.metering)
+    )
+
+
 def letter(message: operations_pb2.DeadLetter, stamp: Stamp) -> parts.Letter:
     """An event of the run that a service refused."""
     event_type = next((header.value for header in message.headers if header.name == "ce_type"), "")

@@ -18,6 +18,7 @@ from mendloop.runs.parts import (
     Decision,
     Diagnosis,
     Evaluation,
+    FailedTraining,
     Failure,
     Finish,
     Letter,
@@ -43,6 +44,8 @@ class RoundView:
     batch: Batch | None = None
     ready: Checkpoint | None = None
     """CheckpointReady; none is published for a checkpoint that is only measured again."""
+    training_failure: FailedTraining | None = None
+    """TrainingFailed, where no checkpoint came of the round's training."""
     shard_count: int = 0
     shards: tuple[ScoredShard, ...] = ()
     evaluation: Evaluation | None = None
@@ -73,7 +76,9 @@ class RoundView:
     @property
     def cost(self) -> Cost:
         """Cost of the round's work; scored shards count until the evaluation that contains them is complete."""
-        parts = [part.cost for part in (self.batch, self.ready, *self.diagnoses) if part is not None]
+        parts = [
+            part.cost for part in (self.batch, self.ready, self.training_failure, *self.diagnoses) if part is not None
+        ]
         parts += [self.evaluation.cost] if self.evaluation else [shard.cost for shard in self.shards]
         return sum(parts, Cost())
 

@@ -297,6 +297,18 @@ class BudgetStop:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedTraining:
+    """TrainingFailed. cause as in the enum without its prefix, in lower case (not_finite, diverged)."""
+
+    stamp: Stamp
+    cause: str
+    reason: str
+    step: int
+    evidence: Artifact | None
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
     """DeadLetter of an event of this run."""
 

@@ -18,7 +18,13 @@ def main() -> None:
     settings = Settings.from_environment()
     store, telemetry = open_store(settings.artifacts_uri), Telemetry(TRAINER)
     backend = StoredTraining(
-        store, work_dir=settings.work_dir, telemetry=telemetry, torch_threads=settings.torch_threads
+        store,
+        work_dir=settings.work_dir,
+        telemetry=telemetry,
+        torch_threads=settings.torch_threads,
+        peak_flops=settings.trainer_peak_flops,
+        processes=settings.trainer_processes,
+        strategy=settings.trainer_strategy,
     )
     backend.sweep()
     threading.Thread(target=backend.warm, name="warm", daemon=True).start()

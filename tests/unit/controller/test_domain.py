@@ -58,6 +58,7 @@ def test_negative_weight_is_refused_with_its_value() -> None:
 
 def test_token_bound_assumes_that_every_example_is_as_long_as_the_cut_allows() -> None:
     assert token_bound(TrainSettings(steps=10, batch_size=4, max_tokens=8)) == 320
+    assert token_bound(TrainSettings(steps=10, batch_size=4, max_tokens=8, objective="dpo")) == 640
 
 
 def test_reservation_counts_until_it_is_settled_with_what_was_metered() -> None:

@@ -25,7 +25,7 @@ from mendloop.artifacts.lineage import find
 from mendloop.core.errors import InvalidEvent, Permanent
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.wire import artifact_of, artifact_ref
-from mendloop.v1 import checkpoint_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2
+from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2
 
 TRAINING = diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX
 EVALUATION = diagnosis_pb2.INTERVENTION_KIND_EVALUATION_FIX
@@ -255,6 +255,27 @@ def test_dead_letter_of_a_service_fails_the_run_with_its_reason(world: World) ->
     finished = only(world.send(world.dead(world.batched(plan))), loop_pb2.LoopFinished)
     assert finished.outcome == loop_pb2.LOOP_OUTCOME_FAILED
     assert "trainer gave up on DataBatchReady after 1 tries: Permanent: it broke" in finished.summary
+
+
+def test_a_failed_training_ends_the_run_with_its_cause_and_settles_what_it_cost(world: World) -> None:
+    plan = world.until_plan()
+    world.send(world.batched(plan))
+    failed = checkpoint_pb2.TrainingFailed(
+        position=plan.position,
+        plan_id=plan.plan_id,
+        cause=checkpoint_pb2.TRAINING_FAILURE_CAUSE_DIVERGED,
+        reason="mean loss 50 at step 4",
+        evidence=ref("evidence"),
+        metering=common_pb2.Metering(wall_s=2, token_count=77),
+    )
+
+    finished = only(world.send(failed), loop_pb2.LoopFinished)
+
+    assert finished.outcome == loop_pb2.LOOP_OUTCOME_FAILED
+    assert "the training failed (diverged): mean loss 50 at step 4; evidence" in finished.summary
+    rows = [row for row in world.state().reservations if row.plan_id == plan.plan_id]
+    assert all(row.is_settled for row in rows)
+    assert {row.resource: row.used for row in rows}["train_tokens"] == 77
 
 
 def test_dead_letter_about_the_request_itself_fails_the_run_without_its_specification(world: World) -> None:

@@ -53,8 +53,9 @@ class Usage(NamedTuple):
 
 
 def token_bound(settings: TrainSettings) -> int:
-    """Most tokens that a training can process: every example as long as the cut allows."""
-    return settings.steps * settings.batch_size * settings.max_tokens
+    """Most tokens that a training can process: every example as long as the cut allows, a preference twice."""
+    texts_a_row = 2 if settings.objective == "dpo" else 1
+    return settings.steps * settings.batch_size * settings.max_tokens * texts_a_row
 
 
 def limits(budget: BudgetSettings) -> dict[str, float]:
