@@ -84,6 +84,8 @@ class Case:
     """The corpus that earlier trainings saw, where it is known and not in corpus."""
     not_placed: str = ""
     """Why prompts of the corpus cannot be placed in the slice; empty where they can."""
+    wants_operation: bool = False
+    """Whether the recipe asks for step-level data."""
 
 
 def draw_samples(
