@@ -6,7 +6,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from mendloop.data_generator.adapters.teacher import TaskTeacher
 from mendloop.data_generator.adapters.teaching import hired
 from mendloop.data_generator.domain.collection import Limits
 from mendloop.data_generator.handlers import Ports, on_intervention_planned
-from mendloop.data_generator.ports import Source, Student
+from mendloop.data_generator.ports import Assignment, Source, Student, Teaching
 from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2
 
 LIMITS = Limits(candidates=2_000, survivors=500, fruitless=300)
@@ -141,6 +141,7 @@ class Stage:
     limits: Limits = LIMITS
     sources: Sequence[Source] | None = None
     student: Student | None = None
+    token_limit: int = 0
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("data-generator"))
     spec_parts: dict[str, Any] = field(default_factory=dict)
 
@@ -157,7 +158,7 @@ class Stage:
             limits=self.limits,
             task_of=lambda spec: self.task,
             open_student=(lambda spec, checkpoint: self.student) if self.student else None,
-            open_teaching=lambda assignment: hired(assignment, store=self.store, pause=lambda seconds: None),
+            open_teaching=self._open_teaching,
             clock=itertools.count(100.0, 1.5).__next__,
         )
 
@@ -179,6 +180,10 @@ class Stage:
 
     def rows(self, ready: intervention_pb2.DataBatchReady) -> list[Example]:
         return get_rows(self.store, artifact_of(ready.batch), kind=Example)
+
+    def _open_teaching(self, assignment: Assignment) -> Teaching:
+        limited = replace(assignment, token_limit=self.token_limit)
+        return hired(limited, store=self.store, pause=lambda seconds: None)
 
     def _open_sources(self, task: Task, task_name: str, pool: Sequence[Example]) -> Sequence[Source]:
         if self.sources is not None:

@@ -14,7 +14,7 @@ from tiny_models import byte_pair_tokenizer, save, tiny_llama
 from mendloop.models.vllm_cpu import EnvironmentUnavailable, vllm_python
 from mendloop.models.vllm_server import ServerOptions, VllmServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
     tokenizer.chat_template = TEMPLATE
     directory = save(root / "model", tiny_llama(len(tokenizer), context=2048, hidden=64), tokenizer)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MENDLOOP_")}
-    options = ServerOptions(python=python, log_dir=root, is_on_cpu=True)
+    options = ServerOptions(python=python, log_dir=root, is_on_cpu=True, start_deadline_s=2000)
     own = VllmServer(directory, name="random", options=options, environment={**environment, "OMP_NUM_THREADS": "1"})
     try:
         own.wait_ready()

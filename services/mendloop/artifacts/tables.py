@@ -27,10 +27,10 @@ _TYPES = {
 _LAST_OF_FIRST_VERSION = "axes"
 """Columns after it were added later, each with a default: a table may end before any of them."""
 
-Row = TypeVar("Row", Item, Example, Preference, Outcome)
+Row = TypeVar("Row", Item, Example, Outcome, Preference)
 
 
-def schema_of(kind: type[Item] | type[Example] | type[Preference] | type[Outcome]) -> pa.Schema:
+def schema_of(kind: type[Item] | type[Example] | type[Outcome] | type[Preference]) -> pa.Schema:
     """The documented Parquet schema of a record: one column a field, in order."""
     columns = [(field.name, _TYPES.get(str(field.type), pa.string())) for field in fields(kind)]
     return pa.schema(columns, metadata={"mendloop.record": kind.__name__})

@@ -54,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A training pair: of two completions of one prompt the chosen is better than the rejected."""
+    """One preference: of two completions of a prompt, the one that is better."""
 
     prompt: str
     chosen: str
@@ -63,10 +63,10 @@ class Preference:
     axes: Axes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.prompt or not self.chosen or not self.rejected or self.chosen == self.rejected:
-            raise ValueError(
-                f"a preference of {self.source!r} needs a prompt and two different completions: {self.prompt!r}"
-            )
+        if not self.prompt or not self.chosen or not self.rejected:
+            raise ValueError(f"a preference of {self.source!r} has an empty prompt or answer: {self.prompt!r}")
+        if self.chosen == self.rejected:
+            raise ValueError(f"a preference of {self.source!r} prefers an answer to itself: {self.prompt!r}")
 
 
 @dataclass(frozen=True, slots=True)

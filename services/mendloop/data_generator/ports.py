@@ -70,6 +70,8 @@ class Assignment:
     places: Places | None = None
     student: Student | None = None
     """The checkpoint that failed; None where this service cannot load one."""
+    token_limit: int = 0
+    """Most tokens that the teacher may generate for the plan; 0: the recipe's own limit alone counts."""
 
 
 class Cost(NamedTuple):

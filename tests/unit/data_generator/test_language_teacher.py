@@ -275,13 +275,16 @@ def test_a_key_file_that_is_missing_is_named_and_the_key_is_sent_and_never_kept(
     assert not [path for path in stored if b"s3cret" in path.read_bytes()]
 
 
-def test_a_teacher_that_has_spent_its_tokens_is_asked_no_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("of_recipe", "of_plan"), [(120, 0), (120, 1000), (1000, 120)])
+def test_a_teacher_that_has_spent_its_tokens_is_asked_no_more(tmp_path: Path, of_recipe: int, of_plan: int) -> None:
     with ChatServer(good_teacher()) as server:
-        ready = School(tmp_path, server.url, token_limit=120).answer(100)
+        school = School(tmp_path, server.url, token_limit=of_recipe)
+        school.stage.token_limit = of_plan
+        ready = school.answer(100)
 
     assert ready.metering.token_count == 150, "the limit is looked at before each wave"
     [note] = drops(ready, "source")
-    assert "generated 150 tokens for this plan and teacher.token_limit is 120" in note
+    assert "generated 150 tokens for this plan and its limit is 120" in note
 
 
 def test_replies_without_a_token_count_are_named(tmp_path: Path) -> None:

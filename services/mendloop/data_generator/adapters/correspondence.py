@@ -58,7 +58,7 @@ class Correspondence:
         if self.token_count >= self._token_limit:
             raise SourceGaveUp(
                 f"the teacher at {self._url} generated {self.token_count} tokens for this plan and"
-                f" teacher.token_limit is {self._token_limit}"
+                f" its limit is {self._token_limit}"
             )
         with ThreadPoolExecutor(min(self._concurrency, len(letters))) as pool:
             got = list(pool.map(self._reply, letters))

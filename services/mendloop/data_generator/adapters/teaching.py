@@ -37,7 +37,7 @@ def hired(job: Assignment, *, store: ArtifactStore, pause: Callable[[float], Non
     recipe, own = job.spec.recipe, _own_sources(job)
     if recipe.teacher is None:
         return Teaching(own, window=_window(job), cost=lambda: _cost(None, job.student))
-    letters = _correspondence(recipe.teacher, plan_id=job.plan_id, store=store, pause=pause)
+    letters = _correspondence(job, recipe.teacher, store=store, pause=pause)
     return Teaching(
         (*own, *_teachers(job, recipe.teacher, letters)),
         place=recipe.teacher.asked,
@@ -49,15 +49,15 @@ def hired(job: Assignment, *, store: ArtifactStore, pause: Callable[[float], Non
 
 
 def _correspondence(
-    settings: TeacherSettings, *, plan_id: str, store: ArtifactStore, pause: Callable[[float], None]
+    job: Assignment, settings: TeacherSettings, *, store: ArtifactStore, pause: Callable[[float], None]
 ) -> Correspondence:
     return Correspondence(
         partial(_say, settings, pause),
         store=store,
-        plan_id=plan_id,
+        plan_id=job.plan_id,
         url=settings.url,
         concurrency=settings.concurrency,
-        token_limit=settings.token_limit,
+        token_limit=min(settings.token_limit, job.token_limit or settings.token_limit),
     )
 
 
