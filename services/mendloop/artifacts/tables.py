@@ -55,6 +55,19 @@ def to_parquet(rows: Sequence[Row], *, kind: type[Row]) -> bytes:
     return buffer.getvalue()
 
 
+def record_of(store: ArtifactStore, artifact: Artifact) -> str:
+    """The record whose rows a Parquet artifact holds, e.g. Preference; empty where it does not say.
+
+    Raises CorruptArtifact where it is no Parquet.
+    """
+    try:
+        schema = pq.read_schema(pa.BufferReader(store.get(artifact)))
+    except pa.ArrowException as error:
+        raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is not Parquet: {error}") from error
+    record: bytes = (schema.metadata or {}).get(b"mendloop.record", b"")
+    return record.decode()
+
+
 def get_rows(store: ArtifactStore, artifact: Artifact, *, kind: type[Row]) -> list[Row]:
     """Rows of a Parquet artifact, with defaults for columns that an older writer did not know.
 

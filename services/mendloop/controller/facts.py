@@ -108,11 +108,13 @@ def diagnosis_of(message: diagnosis_pb2.DiagnosisReady) -> Diagnosis:
 def batch_of(message: intervention_pb2.DataBatchReady) -> Batch:
     """The record of a data batch."""
     drops = sorted((drop.stage, drop.reason, drop.count) for drop in message.drops if drop.count)
+    notes = [f"{drop.stage}: {drop.reason}" for drop in message.drops if not drop.count]
+    reasons = [f"{stage}: {count} {reason}" for stage, reason, count in drops] or notes
     return Batch(
         plan_id=message.plan.plan_id,
         example_count=message.example_count,
         manifest=message.manifest.sha256,
-        reason=", ".join(f"{stage}: {count} {reason}" for stage, reason, count in drops),
+        reason=", ".join(reasons),
         cost=_cost(message.metering),
     )
 

@@ -54,6 +54,7 @@ def planned(
                 slice=slice_message(share.verdict.conditions),
                 example_count=share.example_count,
                 cause=diagnosis_pb2.Cause.Value(f"CAUSE_{share.verdict.cause.upper()}"),
+                operation=diagnosis_pb2.DiagnosisReady.FromString(share.verdict.event).operation,
             )
             for share in draft.shares
         ],

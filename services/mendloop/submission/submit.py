@@ -28,6 +28,7 @@ from mendloop.core.events import envelope_for, stable_hash
 from mendloop.core.recipe import Recipe
 from mendloop.core.records import Example, Item, fingerprint
 from mendloop.core.run_spec import RunSpec
+from mendloop.core.task_hooks import Rewording
 from mendloop.core.tasks import Task, find_task
 from mendloop.core.twins import draw_twins
 from mendloop.core.wire import artifact_ref
@@ -59,6 +60,8 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         model = model_directory(recipe.base.model, base_dir=base_dir)
     with _blaming("task"):
         task = find_task(recipe.task, recipe.suite.options)
+    if recipe.rewordings and not isinstance(task, Rewording):
+        raise FieldFault("rewordings", f"rewordings: task {recipe.task!r} cannot say its prompts in other words")
     with _blaming("suite"):
         items = draw_items(task, recipe)
     with _blaming("suite.axes_reader"):

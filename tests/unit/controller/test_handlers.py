@@ -179,6 +179,25 @@ def test_empty_batch_ends_the_run_and_settles_the_budget(world: World) -> None:
     assert {row.resource: row.used for row in world.state().reservations}["new_examples"] == 0
 
 
+def test_the_operation_of_a_diagnosis_is_that_of_the_plan(world: World) -> None:
+    base = world.evaluated(world.base_ready(report=world.report()), WEAK, weak=1)
+    diagnosis = world.diagnosed(base)
+    diagnosis.operation = "jump"
+    plan = only(world.send(world.requested(), base, diagnosis), intervention_pb2.InterventionPlanned)
+    assert [item.operation for item in plan.items] == ["jump"]
+
+
+def test_empty_batch_of_a_dead_teacher_ends_the_run_with_its_address_and_settles_the_budget(world: World) -> None:
+    plan = world.until_plan()
+    batch = world.batched(plan, count=0)
+    del batch.drops[:]
+    batch.drops.add(stage="source", reason="teacher:t: the teacher at http://a/v1 does not answer")
+    finished = only(world.send(batch), loop_pb2.LoopFinished)
+    assert finished.outcome == loop_pb2.LOOP_OUTCOME_ABSTAINED
+    assert "source: teacher:t: the teacher at http://a/v1 does not answer" in finished.summary
+    assert all(row.is_settled for row in world.state().reservations)
+
+
 def test_training_that_does_not_fit_the_token_budget_exceeds_it_before_any_plan(tmp_path: Path) -> None:
     world = World(tmp_path, budget={"train_tokens": 1000})
     base = world.evaluated(world.base_ready(), WEAK, weak=1)

@@ -119,6 +119,13 @@ def test_model_outside_the_models_folder_is_refused(client: TestClient, model: s
     assert "models_dir" in _is_problem(answer, 422)["detail"]
 
 
+def test_a_teacher_is_refused_over_the_network(client: TestClient, parts: Parts) -> None:
+    teacher = {"url": "http://169.254.169.254/v1", "model": "m", "api_key_file": "/etc/passwd"}
+    answer = client.post("/v1/runs", json=recipe_document(teacher=teacher))
+    assert "teacher names a file and an address" in _is_problem(answer, 422)["detail"]
+    assert _published(parts, "LoopRequested") == []
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [

@@ -39,6 +39,13 @@ def _resolve(folder: Path, **changes: Any) -> RunSpec:
     )
 
 
+def test_rewordings_of_a_family_without_other_words_are_refused(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    with pytest.raises(FieldFault, match="cannot say its prompts in other words") as fault:
+        _resolve(tmp_path, rewordings=True)
+    assert fault.value.field == "rewordings"
+
+
 def test_evaluation_items_leave_corpus_and_pool(tmp_path: Path) -> None:
     model_directory(tmp_path)
     spec = _resolve(tmp_path, pool={"take": "all"})

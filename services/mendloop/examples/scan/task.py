@@ -15,7 +15,7 @@ from mendloop.examples.scan.grammar import interpret, is_composed
 from mendloop.examples.scan.options import CorpusOptions, PoolOptions, SuiteOptions, withheld_primitive
 from mendloop.examples.scan.selection import draw_items, spread
 from mendloop.examples.scan.wording import glossary, in_usual_words
-from mendloop.steps.scan import ScanChecker
+from mendloop.steps.scan import END, ScanChecker, operations
 from mendloop.steps.supervision import supervise
 
 
@@ -114,6 +114,10 @@ class ScanTask:
         parts, conjunction = phrases(item.prompt)
         texts = [interpret(part) for part in (parts[::-1] if conjunction == "after" else parts)]
         return (*(f"{text} " for text in texts[:-1]), texts[-1])
+
+    def operations(self, prompt: str) -> Sequence[str]:
+        """The word that asks for each action, then the end; empty where the prompt is no command."""
+        return (*operations(prompt), END) if annotate(prompt) else ()
 
     def background(self, item: Item) -> str:
         """What each word of the command means."""
