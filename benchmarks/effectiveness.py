@@ -18,10 +18,11 @@ from typing import Annotated
 import typer
 from effectiveness_arms import ARMS, DIRECT, ORACLE, OURS, RANDOM, REPLAY_SHARE
 from effectiveness_cells import Wanted, base_of, is_kept, make_cells, read_cell
+from effectiveness_families import FAMILIES, TRAITS
 from effectiveness_scale import ScaleRow, scale_row
 from effectiveness_scores import Accuracy, ArmRow, Bars, Cell, arm_row, bars_of, share_of
 from effectiveness_tables import ALL_BUDGETS, draw, print_bars, print_rows, print_scale
-from effectiveness_worlds import FAMILIES, LARGE, TRAITS
+from effectiveness_worlds import LARGE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
