@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from effectiveness_arms import ARMS, DIRECT, ORACLE, OURS, RANDOM, REPLAY_SHARE
 from effectiveness_cells import Wanted, base_of, is_kept, make_cells, read_cell
-from effectiveness_families import FAMILIES, TRAITS
+from effectiveness_families import PUBLISHED, TRAITS
 from effectiveness_scale import ScaleRow, scale_row
 from effectiveness_scores import Accuracy, ArmRow, Bars, Cell, arm_row, bars_of, share_of
 from effectiveness_tables import ALL_BUDGETS, draw, print_bars, print_rows, print_scale
@@ -116,7 +116,9 @@ def scale_figures(families: Sequence[str], seeds: Sequence[int], *, is_quick: bo
 
 
 def main(
-    families: Annotated[str, typer.Option(help="Task families, with commas.")] = ",".join(FAMILIES),
+    families: Annotated[str, typer.Option(help="Task families, with commas; there is scan, too.")] = ",".join(
+        PUBLISHED
+    ),
     seeds: Annotated[int, typer.Option(help="Worlds of each family. The exact test needs six to reach p < .05.")] = 8,
     first_seed: Annotated[int, typer.Option(help="First seed. Settings were tried on seeds from 100 on.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Two families, two seeds, one budget, no scale.")] = False,
@@ -145,7 +147,7 @@ def main(
     `all` budgets is the mean over the budgets of each seed. Finished models are kept in the cache: Ctrl-C loses none.
     """
     console = Console(width=170)
-    chosen = QUICK_FAMILIES if quick and families == ",".join(FAMILIES) else tuple(families.split(","))
+    chosen = QUICK_FAMILIES if quick and families == ",".join(PUBLISHED) else tuple(families.split(","))
     numbers = range(first_seed, first_seed + (min(seeds, QUICK_SEEDS) if quick else seeds))
     large_numbers = numbers[: 0 if quick else scale]
     units = [cells_of(one, seed, budgets_of(one, is_quick=quick)) for seed in numbers for one in chosen]
