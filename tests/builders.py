@@ -78,8 +78,8 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def run_spec(store: ArtifactStore, *, sealed_store: ArtifactStore | None = None, **parts: Any) -> RunSpec:
-    """A run specification over stored rows. Parts: recipe, base, corpus, pool, items, sealed, fingerprints."""
-    sealed = parts.get("sealed", [])
+    """A run specification over stored rows. Parts: recipe, base, corpus, pool, items, sealed, fingerprints, twins."""
+    sealed, twins = parts.get("sealed", []), parts.get("twins", [])
     return RunSpec(
         recipe=parts.get("recipe") or recipe(),
         base=parts.get("base", NO_ARTIFACT),
@@ -92,4 +92,5 @@ def run_spec(store: ArtifactStore, *, sealed_store: ArtifactStore | None = None,
             % str(parts.get("fingerprints", [])).replace("'", '"').encode(),
             media_type="application/json",
         ),
+        twins=put_rows(sealed_store, twins, kind=Item) if twins and sealed_store else None,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builders import recipe, run_spec
+from builders import item, recipe, run_spec
 from google.protobuf.message import Message
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
@@ -41,6 +41,17 @@ LOOK = (("verb", "look"),)
 START = 1_000.0
 
 
+class OtherRuns:
+    """The Elsewhere port over the dict."""
+
+    def __init__(self, states: Mapping[str, RunState], run_id: str) -> None:
+        self._states, self._run_id = states, run_id
+
+    def sealed_answers(self, suite: str) -> Sequence[bool]:
+        others = [state for run_id, state in sorted(self._states.items()) if run_id != self._run_id]
+        return [query.is_told for state in others for query in state.queries if query.suite == suite]
+
+
 class MemoryRuns:
     """The Runs port in a dict."""
 
@@ -52,7 +63,7 @@ class MemoryRuns:
         if event_id in self.handled:
             return self.handled[event_id]
         before = self.states.get(run_id, RunState(run_id, Run(started_at=now)))
-        after, emits = change(before)
+        after, emits = change(before, OtherRuns(self.states, run_id))
         self.states[run_id] = after
         self.handled[event_id] = list(emits)
         return list(emits)
@@ -98,7 +109,13 @@ class World:
         self.run_id = run_id
         self.store = ArtifactStore(folder)
         self.recipe = recipe(**{"suite": {"axes": ["verb"], "sealed": 200}, **changes})
-        self.spec = run_spec(self.store, recipe=self.recipe).store(self.store)
+        sealed = [item("s1", split="sealed")]  # of the same bytes in every world: one sealed suite
+        self.spec = run_spec(
+            self.store,
+            recipe=self.recipe,
+            sealed=sealed if self.recipe.suite.sealed else [],
+            sealed_store=ArtifactStore(folder / "sealed"),
+        ).store(self.store)
         self.runs = runs if runs is not None else MemoryRuns()
         self.outcomes = KnownOutcomes()
         self.telemetry = Telemetry("controller")

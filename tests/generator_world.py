@@ -6,7 +6,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from mendloop.core.wire import artifact_of, artifact_ref, slice_message
 from mendloop.data_generator.adapters.near_duplicates import MinHashIndex
 from mendloop.data_generator.adapters.pool import PoolSource
 from mendloop.data_generator.adapters.teacher import TaskTeacher
+from mendloop.data_generator.adapters.teaching import hired
 from mendloop.data_generator.domain.collection import Limits
 from mendloop.data_generator.handlers import Ports, on_intervention_planned
-from mendloop.data_generator.ports import Source
+from mendloop.data_generator.ports import Assignment, Source, Student, Teaching
 from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2
 
 LIMITS = Limits(candidates=2_000, survivors=500, fruitless=300)
@@ -139,6 +140,8 @@ class Stage:
     task: Task = field(default_factory=Sums)
     limits: Limits = LIMITS
     sources: Sequence[Source] | None = None
+    student: Student | None = None
+    token_limit: int = 0
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("data-generator"))
     spec_parts: dict[str, Any] = field(default_factory=dict)
 
@@ -154,11 +157,15 @@ class Stage:
             open_index=MinHashIndex,
             limits=self.limits,
             task_of=lambda spec: self.task,
+            open_student=(lambda spec, checkpoint: self.student) if self.student else None,
+            open_teaching=self._open_teaching,
             clock=itertools.count(100.0, 1.5).__next__,
         )
 
     def spec(self) -> RunSpec:
-        parts = {"corpus": self.task.corpus({}), "recipe": recipe(task="sums"), **self.spec_parts}
+        parts = {"recipe": recipe(task="sums"), **self.spec_parts}
+        if "corpus" not in parts:
+            parts["corpus"] = self.task.corpus({})
         return run_spec(self.store, **parts)
 
     def plan(self, *orders: tuple[Conditions, int], **changes: Any) -> intervention_pb2.InterventionPlanned:
@@ -173,6 +180,10 @@ class Stage:
 
     def rows(self, ready: intervention_pb2.DataBatchReady) -> list[Example]:
         return get_rows(self.store, artifact_of(ready.batch), kind=Example)
+
+    def _open_teaching(self, assignment: Assignment) -> Teaching:
+        limited = replace(assignment, token_limit=self.token_limit)
+        return hired(limited, store=self.store, pause=lambda seconds: None)
 
     def _open_sources(self, task: Task, task_name: str, pool: Sequence[Example]) -> Sequence[Source]:
         if self.sources is not None:

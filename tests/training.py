@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mendloop.artifacts.store import Artifact
 from mendloop.core.recipe import TrainSettings
-from mendloop.core.records import Example
+from mendloop.core.records import Example, Preference
 from mendloop.core.training import TrainingJob
 from mendloop.examples.scan.grammar import all_pairs
 from mendloop.trainer.adapters.hf_training import run_job
@@ -25,6 +26,12 @@ def scan_examples(count: int, *, source: str = "corpus", skip: int = 0) -> list[
     pairs = all_pairs()
     chosen = (pairs[(skip + 19 * at) % len(pairs)] for at in range(count))
     return [Example(pair.command, pair.actions, source) for pair in chosen]
+
+
+def scan_preferences(count: int) -> list[Preference]:
+    """Pairs of SCAN's grammar: the right actions before those of the next pair."""
+    examples = scan_examples(count + 1, source="preferences", skip=7)
+    return [Preference(one.prompt, one.completion, other.completion, one.source) for one, other in pairwise(examples)]
 
 
 def tiny_checkpoint(directory: Path, *, hidden_size: int = 16, pad_is_eos: bool = False, dropout: float = 0.0) -> Path:

@@ -35,6 +35,7 @@ FOLDERS = {
     "submission": "recipe to run",
     "suites": "suites from elsewhere",
     "trainer": "training jobs",
+    "callback": "evaluations inside anybody's Hugging Face training",
     "v1": "generated protobuf",
 }
 SERVICES = ("evaluator", "diagnostician", "data_generator", "trainer", "controller", "gateway")

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ from mendloop.bus.runtime import Emit, Event
 from mendloop.controller.adapters import tables
 from mendloop.controller.adapters.migrate import migrate
 from mendloop.controller.adapters.sql import SqlRuns, open_engine
+from mendloop.controller.domain.budget import reserve, settle, shortage, spent
 from mendloop.controller.domain.records import RunState
+from mendloop.controller.ports import Elsewhere
 from mendloop.core.errors import InvalidRecipe, Retryable
+from mendloop.core.recipe import BudgetSettings
 from mendloop.v1 import intervention_pb2, loop_pb2
 
 pytestmark = pytest.mark.integration
@@ -83,7 +87,7 @@ def test_replicas_that_start_at_once_migrate_once(empty_url: str) -> None:
     assert [replica.returncode for replica in replicas] == [0, 0], complaints
     engine = open_engine(empty_url)
     with engine.begin() as db:
-        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0001"]
+        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
     engine.dispose()
 
 
@@ -131,13 +135,13 @@ def test_redelivered_event_gives_the_stored_outputs_and_touches_nothing(runs: Sq
 
 
 def test_change_that_fails_leaves_nothing(runs: SqlRuns) -> None:
-    def fail(state: RunState) -> tuple[RunState, list[Emit]]:
+    def fail(state: RunState, _: Elsewhere) -> tuple[RunState, list[Emit]]:
         raise RuntimeError("it broke")
 
     with pytest.raises(RuntimeError):
         runs.apply(RUN, event_id="e1", event_type="t", now=1.0, change=fail)
     assert runs.load(RUN) is None
-    assert runs.apply(RUN, event_id="e1", event_type="t", now=1.0, change=lambda state: (state, [])) == []
+    assert runs.apply(RUN, event_id="e1", event_type="t", now=1.0, change=lambda state, _: (state, [])) == []
 
 
 def _deliver_in_threads(url: str, world: World, deliveries: list[Event]) -> list[list[Emit]]:
@@ -183,6 +187,71 @@ def test_replicas_with_the_same_event_give_the_same_outputs(runs: SqlRuns, url: 
     assert all(out == outputs[0] for out in outputs)
 
 
+def test_runs_that_ask_the_same_sealed_items_at_once_share_one_budget(url: str, tmp_path: Path) -> None:
+    engine = open_engine(url)
+    rules = {"gates": {"sealed_queries": 1}}
+    worlds = [World(tmp_path / "store", runs=SqlRuns(engine), run_id=f"run-{i}", **rules) for i in range(4)]
+    measured = []
+    for world in worlds:
+        plan = world.until_plan()
+        world.send(world.batched(plan))
+        measured.append(world.evaluated(world.candidate_ready(plan), BETTER, sealed=sealed_counts()))
+    start = threading.Barrier(len(worlds))
+
+    def judge(at: int) -> list[str]:
+        start.wait(timeout=DEADLINE_S)
+        return names(worlds[at].send(measured[at]))
+
+    with ThreadPoolExecutor(len(worlds)) as pool:
+        decided = [emitted[0] for emitted in pool.map(judge, range(len(worlds)))]
+    engine.dispose()
+    assert sorted(decided) == ["CheckpointPromoted"] + 3 * ["CheckpointRejected"]
+
+
+WORKERS = 8
+REQUESTS = {"train_tokens": 90.0, "gpu_s": 0.5}
+LIMIT = BudgetSettings(new_examples=100, train_tokens=1000, gpu_s=50.0)
+
+
+def _spend_in_turns(runs: SqlRuns, worker: int, start: threading.Barrier) -> int:
+    """Plan after plan of 90 tokens: reserved where it fits, settled with less or more; the plans that fitted."""
+    fitted = 0
+    start.wait(timeout=DEADLINE_S)
+    for number in range(6):
+        plan_id = f"plan-{worker}-{number}"
+
+        def reserved(state: RunState, _: Elsewhere, name: str = plan_id) -> tuple[RunState, list[Emit]]:
+            if shortage(state.reservations, LIMIT, requests=REQUESTS, elapsed_s=0) is not None:
+                return state, []
+            return replace(state, reservations=(*state.reservations, *reserve(name, REQUESTS))), []
+
+        def settled(state: RunState, _: Elsewhere, name: str = plan_id) -> tuple[RunState, list[Emit]]:
+            rows = settle(state.reservations, name, metered={"train_tokens": 60.0, "gpu_s": 0.5})
+            return replace(state, reservations=rows), []
+
+        for step, change in (("reserve", reserved), ("settle", settled)):
+            runs.apply(RUN, event_id=f"{plan_id}-{step}", event_type="t", now=1.0, change=change)
+            state = runs.load(RUN)
+            assert state is not None
+            assert spent(state.reservations, "train_tokens") <= LIMIT.train_tokens
+            fitted += step == "reserve" and any(row.plan_id == plan_id for row in state.reservations)
+    return fitted
+
+
+def test_eight_workers_at_once_never_spend_more_than_the_budget(url: str) -> None:
+    engine = open_engine(url)
+    start = threading.Barrier(WORKERS)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        fitted = sum(pool.map(lambda worker: _spend_in_turns(SqlRuns(engine), worker, start), range(WORKERS)))
+    state = SqlRuns(engine).load(RUN)
+    engine.dispose()
+    assert state is not None
+    assert {row.is_settled for row in state.reservations} == {True}
+    assert spent(state.reservations, "train_tokens") == 60 * fitted
+    # settled plans make room: as many fit as leave less than one reservation of the limit
+    assert LIMIT.train_tokens - 90 < spent(state.reservations, "train_tokens") <= LIMIT.train_tokens
+
+
 def _child(target: Callable[..., None], *arguments: Any) -> Any:
     child = multiprocessing.get_context("fork").Process(target=target, args=arguments)
     child.start()
@@ -212,7 +281,7 @@ def test_processes_with_different_events_of_one_run_plan_once(runs: SqlRuns, url
 
 
 def _hang_inside(url: str, marker: str) -> None:
-    def change(state: RunState) -> tuple[RunState, list[Emit]]:
+    def change(state: RunState, _: Elsewhere) -> tuple[RunState, list[Emit]]:
         Path(marker).touch()
         signal.pause()
         return state, []
@@ -228,7 +297,7 @@ def test_replica_that_is_killed_inside_its_transaction_leaves_nothing_and_blocks
     _await(marker.exists)
     os.kill(child.pid, signal.SIGKILL)
     child.join(timeout=DEADLINE_S)
-    assert runs.apply(RUN, event_id="e1", event_type="t", now=2.0, change=lambda state: (state, [])) == []
+    assert runs.apply(RUN, event_id="e1", event_type="t", now=2.0, change=lambda state, _: (state, [])) == []
     state = runs.load(RUN)
     assert state is not None
     assert state.run.started_at == 2.0
@@ -241,7 +310,7 @@ def test_locked_sqlite_is_retried_later(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "controller.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Retryable, match="locked"):
-        SqlRuns(engine).apply(RUN, event_id="e1", event_type="t", now=1.0, change=lambda state: (state, []))
+        SqlRuns(engine).apply(RUN, event_id="e1", event_type="t", now=1.0, change=lambda state, _: (state, []))
     other.close()
     engine.dispose()
 

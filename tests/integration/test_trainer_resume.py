@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from training import job, tiny_checkpoint, train_with_trace
 
+from mendloop.core.training import TrainingJob
 from mendloop.trainer.adapters.resume_points import newest_point
 
 DEADLINE_S = 180
@@ -52,10 +53,15 @@ def whole(processes: ForkServerContext, start: Path, tmp_path_factory: pytest.Te
     return folder
 
 
-def _begin(processes: ForkServerContext, *, start: Path, folder: Path) -> ForkServerProcess:
-    process = processes.Process(target=train_with_trace, args=(JOB,), kwargs={"start": start, "folder": folder})
+def _begin(processes: ForkServerContext, *, start: Path, folder: Path, work: TrainingJob = JOB) -> ForkServerProcess:
+    process = processes.Process(target=train_with_trace, args=(work,), kwargs={"start": start, "folder": folder})
     process.start()
     return process
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _finish(process: ForkServerProcess) -> None:
@@ -101,6 +107,22 @@ def test_a_training_killed_twice_ends_with_the_same_bytes(
     assert (tmp_path / "report.json").read_bytes() == (whole / "report.json").read_bytes()
     assert len(json.loads((whole / "report.json").read_text())["curve"]) == STEPS
     assert STEPS <= len(_steps(tmp_path)) < STEPS + 2 * (JOB.settings.save_steps + 1)
+
+
+def test_a_killed_training_of_adapters_ends_with_the_same_bytes(
+    processes: ForkServerContext, start: Path, tmp_path: Path
+) -> None:
+    work = job(steps=16, save_steps=4, learning_rate=5e-3, method="lora", lora_rank=4)
+    _finish(_begin(processes, start=start, folder=_made(tmp_path / "whole"), work=work))
+    process = _begin(processes, start=start, folder=_made(tmp_path / "cut"), work=work)
+    _kill_after(process, step=10, delay_s=0, folder=tmp_path / "cut")
+
+    _finish(_begin(processes, start=start, folder=tmp_path / "cut", work=work))
+
+    for name in ("model.safetensors", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
+        whole, cut = ((tmp_path / folder / "out" / name).read_bytes() for folder in ("whole", "cut"))
+        assert whole == cut, name
+    assert 16 < len(_steps(tmp_path / "cut")) <= 16 + 4
 
 
 def test_a_resume_point_torn_after_the_kill_is_passed_over(

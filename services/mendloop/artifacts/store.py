@@ -38,6 +38,11 @@ class ArtifactStore:
         self._fs, self._root = fsspec.core.url_to_fs(uri)
         self._scheme = uri.split("://")[0] if "://" in uri else "file"
 
+    @property
+    def uri(self) -> str:
+        """Where the store lies: another process that opens this URI has the same store."""
+        return f"{self._scheme}://{self._root}"
+
     def put(self, data: bytes, *, media_type: str) -> Artifact:
         """Store bytes under their hash; storing the same bytes again writes nothing. Retryable on a full disk."""
         digest = hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""Rows as Parquet artifacts: items, examples, outcomes. Needs pyarrow (every service extra brings it)."""
+"""Rows as Parquet artifacts: items, examples, preferences, outcomes. Needs pyarrow (every service extra brings it)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.errors import CorruptArtifact
-from mendloop.core.records import Axes, Example, Item, Outcome
+from mendloop.core.records import Axes, Example, Item, Outcome, Preference
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
 _AXES = pa.map_(pa.string(), pa.list_(pa.string()))
@@ -27,10 +27,10 @@ _TYPES = {
 _LAST_OF_FIRST_VERSION = "axes"
 """Columns after it were added later, each with a default: a table may end before any of them."""
 
-Row = TypeVar("Row", Item, Example, Outcome)
+Row = TypeVar("Row", Item, Example, Outcome, Preference)
 
 
-def schema_of(kind: type[Item] | type[Example] | type[Outcome]) -> pa.Schema:
+def schema_of(kind: type[Item] | type[Example] | type[Outcome] | type[Preference]) -> pa.Schema:
     """The documented Parquet schema of a record: one column a field, in order."""
     columns = [(field.name, _TYPES.get(str(field.type), pa.string())) for field in fields(kind)]
     return pa.schema(columns, metadata={"mendloop.record": kind.__name__})
@@ -53,6 +53,19 @@ def to_parquet(rows: Sequence[Row], *, kind: type[Row]) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(data, schema=schema), buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def record_of(store: ArtifactStore, artifact: Artifact) -> str:
+    """The record whose rows a Parquet artifact holds, e.g. Preference; empty where it does not say.
+
+    Raises CorruptArtifact where it is no Parquet.
+    """
+    try:
+        schema = pq.read_schema(pa.BufferReader(store.get(artifact)))
+    except pa.ArrowException as error:
+        raise CorruptArtifact(f"artifact {artifact.sha256[:12]} is not Parquet: {error}") from error
+    record: bytes = (schema.metadata or {}).get(b"mendloop.record", b"")
+    return record.decode()
 
 
 def get_rows(store: ArtifactStore, artifact: Artifact, *, kind: type[Row]) -> list[Row]:

@@ -28,6 +28,7 @@ from mendloop.cli.faults import faults_app
 from mendloop.cli.follow import print_events
 from mendloop.cli.import_eval import import_eval
 from mendloop.cli.live import result_table, run_panel, run_table
+from mendloop.cli.steering import COMMANDS as STEERING_COMMANDS
 from mendloop.core.contracts import SERVICES
 from mendloop.core.errors import MendloopError, Permanent
 from mendloop.core.recipe import Recipe, load_recipe
@@ -53,6 +54,8 @@ app.command("import-eval")(import_eval)
 app.command("compare")(compare)
 app.command("diagnose")(diagnose)
 app.command("eval")(evaluate)
+for _command in STEERING_COMMANDS:
+    app.command()(_command)
 console = Console()
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]

@@ -2,7 +2,7 @@
 
 Owns fan-in, budgets, interventions, gates and the run's state in SQL. Promises one decision per round and one
 LoopFinished per run, whatever the order in which events arrive and however often.
-Consumes LoopRequested, LoopCancelled, CheckpointReady, EvalCompleted, DiagnosisReady, ApprovalGiven, DataBatchReady,
-DeadLetter. Produces ApprovalRequested, InterventionPlanned, CheckpointPromoted, CheckpointRejected, BudgetExceeded,
-LoopFinished.
+Consumes LoopRequested, LoopCancelled, LoopSteered, CheckpointReady, TrainingFailed, EvalCompleted, DiagnosisReady,
+ApprovalGiven, DataBatchReady, DeadLetter. Produces ApprovalRequested, InterventionPlanned, CheckpointPromoted,
+CheckpointRejected, CheckpointRolledBack, BudgetExceeded, LoopFinished.
 """

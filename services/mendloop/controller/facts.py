@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
+from mendloop.controller.domain.gates import TARGET
 from mendloop.controller.domain.pairs import Counts
 from mendloop.controller.domain.records import (
     Approval,
@@ -13,9 +14,14 @@ from mendloop.controller.domain.records import (
     Cost,
     Diagnosis,
     Evaluation,
+    GateAnswer,
     Kind,
+    RunState,
     Training,
 )
+from mendloop.controller.domain.steering import Action, Steering
+from mendloop.controller.domain.strategies import Past
+from mendloop.controller.domain.twins import TwinCounts
 from mendloop.core.errors import InvalidEvent
 from mendloop.core.wire import conditions_of
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2
@@ -64,6 +70,17 @@ def training_of(message: checkpoint_pb2.CheckpointReady) -> Training:
     )
 
 
+def failed_training_of(message: checkpoint_pb2.TrainingFailed) -> Training:
+    """The record of a training that made no checkpoint: what it cost is settled all the same."""
+    return Training(
+        round=message.position.round,
+        arm=message.position.arm,
+        plan_id=message.plan_id,
+        checkpoint="",
+        cost=_cost(message.metering),
+    )
+
+
 def is_remeasured(message: checkpoint_pb2.CheckpointReady) -> bool:
     """Whether nothing was trained for it: the evaluator made the event up for its own shards."""
     return message.kind == checkpoint_pb2.CHECKPOINT_KIND_REMEASURED
@@ -91,11 +108,13 @@ def diagnosis_of(message: diagnosis_pb2.DiagnosisReady) -> Diagnosis:
 def batch_of(message: intervention_pb2.DataBatchReady) -> Batch:
     """The record of a data batch."""
     drops = sorted((drop.stage, drop.reason, drop.count) for drop in message.drops if drop.count)
+    notes = [f"{drop.stage}: {drop.reason}" for drop in message.drops if not drop.count]
+    reasons = [f"{stage}: {count} {reason}" for stage, reason, count in drops] or notes
     return Batch(
         plan_id=message.plan.plan_id,
         example_count=message.example_count,
         manifest=message.manifest.sha256,
-        reason=", ".join(f"{stage}: {count} {reason}" for stage, reason, count in drops),
+        reason=", ".join(reasons),
         cost=_cost(message.metering),
     )
 
@@ -105,12 +124,59 @@ def approval_of(message: loop_pb2.ApprovalGiven, *, now: float) -> Approval:
     return Approval(message.plan_id, message.approved, message.approved_by, message.reason, now)
 
 
+def steering_of(message: loop_pb2.LoopSteered, *, number: int, now: float) -> Steering:
+    """The record of what a person asked. Raises InvalidEvent for an action that this version does not know."""
+    try:
+        action = Action(loop_pb2.SteeringAction.Name(message.action).removeprefix("STEERING_ACTION_").lower())
+    except ValueError:
+        raise InvalidEvent(f"a run cannot be steered by action {message.action}") from None
+    return Steering(number, action, message.steered_by, message.reason, now)
+
+
 def sealed_of(message: evaluation_pb2.EvalCompleted) -> dict[Conditions, Counts]:
     """Paired counts on the sealed holdout by slice."""
     return {
         conditions_of(row.slice): Counts(n=row.n, lost=row.only_baseline, gained=row.only_candidate, both=row.both)
         for row in message.sealed
     }
+
+
+def twins_of(message: evaluation_pb2.EvalCompleted) -> dict[Conditions, TwinCounts]:
+    """Paired counts of items and their fresh twins by slice. Raises InvalidEvent for counts that are not 16."""
+    try:
+        return {conditions_of(row.slice): TwinCounts(tuple(row.counts), row.missing) for row in message.twins}
+    except ValueError as error:
+        raise InvalidEvent(f"evaluation {message.evaluation_id} has impossible twins: {error}") from error
+
+
+def past_of(state: RunState) -> list[Past]:
+    """What the data rounds of a run brought each of their slices, by the gates that looked at the targets.
+
+    Examples that the funnel dropped count against the slices in proportion, for a batch has one count.
+    """
+    found = []
+    for plan in sorted(state.plans, key=lambda plan: (plan.round, plan.arm)):
+        batch = state.batch(plan.plan_id)
+        if plan.kind is not Kind.DATA or batch is None:
+            continue
+        items = intervention_pb2.InterventionPlanned.FromString(plan.event).items
+        made = batch.example_count / max(1, sum(item.example_count for item in items))
+        answers = {a.conditions: a for a in state.answers(plan.round) if a.gate == TARGET}
+        for item in items:
+            answer = answers.get(conditions_of(item.slice))
+            if answer is not None:
+                found.append(_past(answer, item, example_count=round(item.example_count * made)))
+    return found
+
+
+def _past(answer: GateAnswer, item: intervention_pb2.PlanItem, *, example_count: int) -> Past:
+    return Past(
+        conditions=answer.conditions,
+        cause=diagnosis_pb2.Cause.Name(item.cause).removeprefix("CAUSE_").lower(),
+        example_count=example_count,
+        failed_before=round((1 - answer.before) * answer.n),
+        failed_after=round((1 - answer.after) * answer.n),
+    )
 
 
 def _cost(message: common_pb2.Metering) -> Cost:

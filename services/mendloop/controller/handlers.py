@@ -16,9 +16,10 @@ from google.protobuf.message import Message
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.controller import facts
-from mendloop.controller.domain.records import RunState
-from mendloop.controller.ports import Outcomes, Runs
-from mendloop.controller.rounds import Effects, carry_on
+from mendloop.controller.domain.records import RunState, Training
+from mendloop.controller.domain.steering import Action
+from mendloop.controller.ports import Elsewhere, Outcomes, Runs
+from mendloop.controller.rounds import Carry, Effects, World, carry_on, roll_back
 from mendloop.core.contracts import GATEWAY, SERVICES, decode
 from mendloop.core.errors import InvalidEvent
 from mendloop.core.telemetry import Telemetry
@@ -61,6 +62,18 @@ def on_checkpoint_ready(event: Event, *, ports: Ports) -> list[Emit]:
     """A training was metered."""
     message = cast(checkpoint_pb2.CheckpointReady, event.message)
     return _apply(event, facts.run_id_of(message), add=partial(_with_training, message=message), ports=ports)
+
+
+def on_training_failed(event: Event, *, ports: Ports) -> list[Emit]:
+    """A training became no checkpoint and would fail again: the run has failed, with what was spent until then."""
+    message = cast(checkpoint_pb2.TrainingFailed, event.message)
+    cause = checkpoint_pb2.TrainingFailureCause.Name(message.cause).removeprefix("TRAINING_FAILURE_CAUSE_").lower()
+    reason = f"the training failed ({cause}): {message.reason}; evidence {message.evidence.sha256[:12]}"
+
+    def add(state: RunState) -> RunState:
+        return _ending(_with_record(state, facts.failed_training_of(message)), ending="failed", reason=reason)
+
+    return _apply(event, facts.run_id_of(message), add=add, ports=ports)
 
 
 def on_eval_completed(event: Event, *, ports: Ports) -> list[Emit]:
@@ -120,6 +133,19 @@ def on_loop_cancelled(event: Event, *, ports: Ports) -> list[Emit]:
     return _apply(event, facts.run_id_of(message), add=partial(_ending, ending="cancelled", reason=reason), ports=ports)
 
 
+def on_loop_steered(event: Event, *, ports: Ports) -> list[Emit]:
+    """A person pauses a run, lets it go on, or takes its last promotion back; the last also when it is over."""
+    message = cast(loop_pb2.LoopSteered, event.message)
+    action = facts.steering_of(message, number=0, now=ports.clock()).action
+
+    def add(state: RunState) -> RunState:
+        record = facts.steering_of(message, number=len(state.steerings), now=ports.clock())
+        return replace(state, steerings=(*state.steerings, record))
+
+    then = roll_back if action is Action.ROLL_BACK else carry_on
+    return _apply(event, facts.run_id_of(message), add=add, ports=ports, then=then)
+
+
 def on_dead_letter(event: Event, *, ports: Ports) -> list[Emit]:
     """A service gave up on an event of a run: the run has failed.
 
@@ -148,7 +174,9 @@ def handlers(ports: Ports) -> dict[type[Message], Handler]:
     table: dict[type[Message], Callable[..., list[Emit]]] = {
         loop_pb2.LoopRequested: on_loop_requested,
         loop_pb2.LoopCancelled: on_loop_cancelled,
+        loop_pb2.LoopSteered: on_loop_steered,
         checkpoint_pb2.CheckpointReady: on_checkpoint_ready,
+        checkpoint_pb2.TrainingFailed: on_training_failed,
         evaluation_pb2.EvalCompleted: on_eval_completed,
         diagnosis_pb2.DiagnosisReady: on_diagnosis_ready,
         loop_pb2.ApprovalGiven: on_approval_given,
@@ -158,19 +186,22 @@ def handlers(ports: Ports) -> dict[type[Message], Handler]:
     return {message: partial(handler, ports=ports) for message, handler in table.items()}
 
 
-def _apply(event: Event, run_id: str, *, add: Callable[[RunState], RunState], ports: Ports) -> list[Emit]:
+def _apply(
+    event: Event, run_id: str, *, add: Callable[[RunState], RunState], ports: Ports, then: Carry = carry_on
+) -> list[Emit]:
     """Keep the fact and carry the run on, in one transaction; then count what was decided.
 
-    A finished run takes no further fact.
+    A finished run takes no further fact, but its promotion can be taken back.
     """
     now = ports.clock()
     effects = Effects()
 
-    def change(state: RunState) -> tuple[RunState, Sequence[Emit]]:
+    def change(state: RunState, elsewhere: Elsewhere) -> tuple[RunState, Sequence[Emit]]:
         effects.clear()
-        if state.run.outcome:
+        if state.run.outcome and then is not roll_back:
             return state, []
-        return carry_on(add(state), outcomes=ports.outcomes, store=ports.store, now=now, effects=effects)
+        world = World(ports.outcomes, ports.store, elsewhere, now, effects)
+        return then(add(state), world)
 
     outputs = ports.runs.apply(
         run_id,
@@ -186,7 +217,10 @@ def _apply(event: Event, run_id: str, *, add: Callable[[RunState], RunState], po
 def _with_training(state: RunState, *, message: checkpoint_pb2.CheckpointReady) -> RunState:
     if facts.is_remeasured(message):
         return state
-    record = facts.training_of(message)
+    return _with_record(state, facts.training_of(message))
+
+
+def _with_record(state: RunState, record: Training) -> RunState:
     known = {(t.round, t.arm, t.plan_id) for t in state.trainings}
     if (record.round, record.arm, record.plan_id) in known:
         return state

@@ -17,6 +17,7 @@ from mendloop.controller.domain.records import (
     Round,
     RunState,
 )
+from mendloop.controller.domain.steering import Steering
 from mendloop.controller.facts import raw
 from mendloop.core.events import stable_hash
 from mendloop.core.fixes import Fix
@@ -53,6 +54,7 @@ def planned(
                 slice=slice_message(share.verdict.conditions),
                 example_count=share.example_count,
                 cause=diagnosis_pb2.Cause.Value(f"CAUSE_{share.verdict.cause.upper()}"),
+                operation=diagnosis_pb2.DiagnosisReady.FromString(share.verdict.event).operation,
             )
             for share in draft.shares
         ],
@@ -61,6 +63,8 @@ def planned(
         run_spec=run_spec,
         training_report=training_report,
         train_token_limit=int(draft.requests.get(TRAIN_TOKENS, 0)),
+        gpu_s_limit=draft.work_limits.gpu_s,
+        teacher_token_limit=int(draft.work_limits.teacher_token_count),
         replay_share=draft.replay_share,
         diagnosis_wanted=not draft.is_last,
         rationale=draft.rationale,
@@ -103,6 +107,25 @@ def emit_decision(
             position=position, checkpoint=candidate, rolled_back_to=baseline, gates=gates, reason=decided.reason
         )
     return Emit(message, state.run_id, identity, state.run_id)
+
+
+def emit_rollback(
+    state: RunState,
+    plan: Plan,
+    asked: Steering,
+    *,
+    checkpoint: common_pb2.ArtifactRef,
+    restored: common_pb2.ArtifactRef,
+) -> Emit:
+    """CheckpointRolledBack: a promotion is taken back once."""
+    message = checkpoint_pb2.CheckpointRolledBack(
+        position=common_pb2.RunPosition(run_id=state.run_id, round=plan.round, arm=plan.arm),
+        checkpoint=checkpoint,
+        restored=restored,
+        reason=asked.reason,
+        rolled_back_by=asked.steered_by,
+    )
+    return Emit(message, state.run_id, f"{state.run_id}/{plan.plan_id}", state.run_id)
 
 
 def emit_shortage(state: RunState, missing: Shortage, *, number: int) -> Emit:

@@ -10,7 +10,18 @@ from mendloop.bus.runtime import Emit
 from mendloop.controller.domain.pairs import Result
 from mendloop.controller.domain.records import RunState
 
-Change = Callable[[RunState], tuple[RunState, Sequence[Emit]]]
+
+class Elsewhere(Protocol):
+    """What a run may know of others, inside its own transaction."""
+
+    def sealed_answers(self, suite: str) -> Sequence[bool]:
+        """What other runs were told by a set of sealed items: whether each answer was anything but "no gain".
+
+        Until the transaction ends no other run asks the same items.
+        """
+
+
+Change = Callable[[RunState, Elsewhere], tuple[RunState, Sequence[Emit]]]
 """What an event does to a run, and what follows from it."""
 
 

@@ -5,17 +5,20 @@ Knows messages and artifacts; `domain.steps` knows which step is next, the calle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.bus.endings import note_ended
 from mendloop.bus.runtime import Emit
 from mendloop.controller import messages
 from mendloop.controller.domain import budget
-from mendloop.controller.domain.judgement import judge_candidate, judge_remeasured, passed
+from mendloop.controller.domain.judgement import judge_candidate, judge_remeasured, passed, sealed_answer
+from mendloop.controller.domain.levels import standing_of
 from mendloop.controller.domain.pairs import pair
-from mendloop.controller.domain.planning import draft, in_words
+from mendloop.controller.domain.planning import TooLittle, draft, in_words
 from mendloop.controller.domain.records import (
     CheckpointKind,
     Gate,
@@ -26,18 +29,22 @@ from mendloop.controller.domain.records import (
     PlanState,
     Round,
     RunState,
+    SealedQuery,
+    total,
 )
 from mendloop.controller.domain.steps import Finish, Intervene, Judge, Publish, ended, next_step
-from mendloop.controller.facts import raw, sealed_of
-from mendloop.controller.ports import Outcomes
+from mendloop.controller.facts import past_of, raw, sealed_of, twins_of
+from mendloop.controller.ports import Elsewhere, Outcomes
 from mendloop.core.errors import Permanent
 from mendloop.core.fixes import Fix, repaired_training
-from mendloop.core.recipe import Recipe, TrainSettings
+from mendloop.core.recipe import PriceSettings, Recipe, TrainSettings
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.training import TrainingReport
 from mendloop.core.wire import artifact_of, artifact_ref
 from mendloop.v1 import common_pb2, loop_pb2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -61,26 +68,27 @@ class Effects:
 
 
 @dataclass(frozen=True, slots=True)
-class _World:
+class World:
     """What the steps of one event share."""
 
     outcomes: Outcomes
     store: ArtifactStore
+    elsewhere: Elsewhere
     now: float
     effects: Effects
 
 
-def carry_on(
-    state: RunState, *, outcomes: Outcomes, store: ArtifactStore, now: float, effects: Effects
-) -> tuple[RunState, Sequence[Emit]]:
+def carry_on(state: RunState, world: World) -> tuple[RunState, Sequence[Emit]]:
     """Take steps until the run has to wait or has ended. Raises Permanent where an artifact that it needs is broken."""
-    world = _World(outcomes, store, now, effects)
     emits: list[Emit] = []
     while state.is_open:
         if state.run.ending:
             state, out = _finish(state, Finish(Outcome(state.run.ending), state.run.ending_reason), world)
             return state, [*emits, *out]
-        recipe = RunSpec.load(store, artifact_of(_run_spec(state))).recipe
+        if state.is_paused:
+            break
+        spec = RunSpec.load(world.store, artifact_of(_run_spec(state)))
+        recipe = spec.recipe
         step = next_step(state, recipe=recipe)
         if step is None:
             break
@@ -89,14 +97,42 @@ def carry_on(
         elif isinstance(step, Publish):
             state, out = _publish(state, step.plan)
         elif isinstance(step, Judge):
-            state, out = _judge(state, step, recipe, world)
+            state, out = _judge(state, step, spec, world)
         else:
             state, out = _finish(state, step, world)
         emits += out
     return state, emits
 
 
-def _intervene(state: RunState, step: Intervene, recipe: Recipe, world: _World) -> tuple[RunState, list[Emit]]:
+def roll_back(state: RunState, world: World) -> tuple[RunState, Sequence[Emit]]:
+    """Take the last promotion back: the checkpoint before it stands again, and a run that goes on ends.
+
+    Nothing changes, with a warning, where nothing was promoted.
+    """
+    asked = max(state.steerings, key=lambda steering: steering.number)
+    promoted = [plan for plan in state.plans if plan.state is PlanState.PROMOTED]
+    if not promoted:
+        log.warning("nothing to roll back", extra={"run_id": state.run_id})
+        return carry_on(state, world) if state.is_open else (state, [])
+    plan = max(promoted, key=lambda plan: plan.round)
+    measured = state.evaluation(plan.round)
+    assert measured is not None, f"run {state.run_id} promoted a round without an evaluation"
+    state = state.with_plan(replace(plan, state=PlanState.ROLLED_BACK))
+    restored = _standing_checkpoint(state, world.store)
+    taken = messages.completed(measured).checkpoint_ready.checkpoint
+    emit = messages.emit_rollback(state, plan, asked, checkpoint=taken, restored=restored)
+    if not state.is_open:
+        return state, [emit]
+    reason = f"{asked.steered_by or 'a person'} took back round {plan.round}: {asked.reason or 'no reason given'}"
+    state, out = _finish(state, Finish(ended(state, Outcome.REJECTED), reason), world)
+    return state, [emit, *out]
+
+
+Carry = Callable[[RunState, World], tuple[RunState, Sequence[Emit]]]
+"""What an event leads to, once its fact is kept."""
+
+
+def _intervene(state: RunState, step: Intervene, recipe: Recipe, world: World) -> tuple[RunState, list[Emit]]:
     """Reserve the budget, then publish the plan or ask a person; a budget that does not cover it ends the run."""
     choice = step.choice
     trained = messages.completed(state.trained) if state.trained else None
@@ -105,7 +141,9 @@ def _intervene(state: RunState, step: Intervene, recipe: Recipe, world: _World) 
     if choice.kind is Kind.TRAINING_FIX:
         report = TrainingReport.load(world.store, artifact_of(report_ref))
         training, work_s = _repaired(report, choice.fixes), work_s + report.wall_s
-    planned = draft(state, step, recipe=recipe, training=training, work_s=work_s, now=world.now)
+    planned = draft(state, step, recipe=recipe, training=training, work_s=work_s, now=world.now, past=past_of(state))
+    if isinstance(planned, TooLittle):
+        return _finish(state, Finish(ended(state, Outcome.REJECTED), str(planned)), world)
     if isinstance(planned, budget.Shortage):
         number = (state.plan.round if state.plan else 0) + 1
         state, out = _finish(state, Finish(ended(state, Outcome.BUDGET_EXCEEDED), f"no budget for {planned}"), world)
@@ -145,7 +183,7 @@ def _publish(state: RunState, plan: Plan) -> tuple[RunState, list[Emit]]:
     return state, [messages.emit_plan(state, plan)]
 
 
-def _judge(state: RunState, step: Judge, recipe: Recipe, world: _World) -> tuple[RunState, list[Emit]]:
+def _judge(state: RunState, step: Judge, spec: RunSpec, world: World) -> tuple[RunState, list[Emit]]:
     """Settle the budget, ask every gate, decide."""
     before, after = messages.completed(step.baseline), messages.completed(step.measured)
     pairs = pair(
@@ -153,9 +191,19 @@ def _judge(state: RunState, step: Judge, recipe: Recipe, world: _World) -> tuple
     )
     is_candidate = step.measured.kind is CheckpointKind.CANDIDATE
     if is_candidate:
-        answers = judge_candidate(pairs, targets=step.plan.targets, sealed=sealed_of(after), recipe=recipe)
+        suite = spec.sealed_items.sha256 if spec.sealed_items else ""
+        told = [*world.elsewhere.sealed_answers(suite), *(q.is_told for q in state.queries if q.suite == suite)]
+        answers = judge_candidate(
+            pairs,
+            targets=step.plan.targets,
+            sealed=sealed_of(after),
+            twins=twins_of(after),
+            standing=standing_of(told, budget=spec.recipe.gates.sealed_queries),
+            recipe=spec.recipe,
+        )
+        state = _asked(state, step.plan, answers, suite=suite, now=world.now)
     else:
-        answers = judge_remeasured(pairs, targets=step.plan.targets, recipe=recipe)
+        answers = judge_remeasured(pairs, targets=step.plan.targets, recipe=spec.recipe)
     verdict = PlanState.REJECTED
     if passed(answers):
         verdict = PlanState.PROMOTED if is_candidate else PlanState.HELPED
@@ -170,7 +218,7 @@ def _judge(state: RunState, step: Judge, recipe: Recipe, world: _World) -> tuple
         decided_at=world.now,
     )
     gates = tuple(Gate(decided.round, decided.arm, place, answer) for place, answer in enumerate(answers))
-    state = _settled(state, step.plan).with_plan(replace(step.plan, state=verdict))
+    state = _settled(state, step.plan, spec.recipe.budget.prices).with_plan(replace(step.plan, state=verdict))
     state = replace(state, rounds=(*state.rounds, decided), gates=(*state.gates, *gates))
     world.effects.answers += answers
     _record_gate(state, decided, answers, step, store=world.store)
@@ -180,11 +228,19 @@ def _judge(state: RunState, step: Judge, recipe: Recipe, world: _World) -> tuple
     return state, [messages.emit_decision(state, decided, candidate=ready[0], baseline=ready[1], answers=answers)]
 
 
-def _finish(state: RunState, step: Finish, world: _World) -> tuple[RunState, list[Emit]]:
+def _asked(state: RunState, plan: Plan, answers: Sequence[GateAnswer], *, suite: str, now: float) -> RunState:
+    """The run with its query of the sealed items, where they were asked."""
+    is_told = sealed_answer(answers)
+    if is_told is None or not suite:
+        return state
+    return replace(state, queries=(*state.queries, SealedQuery(plan.round, plan.arm, suite, is_told, now)))
+
+
+def _finish(state: RunState, step: Finish, world: World) -> tuple[RunState, list[Emit]]:
     """Release what the run still holds and say how it ended."""
     plan = state.plan
     if plan is not None:
-        state = _settled(state, plan)
+        state = _settled(state, plan, _prices(state, world.store))
     if plan is not None and plan.state is PlanState.WAITING:
         state = state.with_plan(replace(plan, state=PlanState.REFUSED))
     emit = messages.emit_finish(
@@ -197,18 +253,30 @@ def _finish(state: RunState, step: Finish, world: _World) -> tuple[RunState, lis
         finished_at=world.now,
     )
     world.effects.outcomes.append(step.outcome)
+    note_ended(world.store, state.run_id)
     return replace(state, run=run), [emit]
 
 
-def _settled(state: RunState, plan: Plan) -> RunState:
+def _settled(state: RunState, plan: Plan, prices: PriceSettings) -> RunState:
     """What the plan's work was metered at takes the place of what it held."""
     training, batch, measured = state.training(plan), state.batch(plan.plan_id), state.evaluation(plan.round)
+    gpu_s = total(part.cost for part in (training, batch, measured) if part).gpu_s
+    usage = budget.Usage(gpu_s, batch.cost.token_count if batch else 0)
     metered = {
         budget.TRAIN_TOKENS: float(training.cost.token_count) if training else 0.0,
         budget.NEW_EXAMPLES: float(batch.example_count) if batch else 0.0,
         budget.WALL_S: sum(part.cost.wall_s for part in (training, batch, measured) if part),
+        **usage.by_resource(prices),
     }
     return replace(state, reservations=budget.settle(state.reservations, plan.plan_id, metered=metered))
+
+
+def _prices(state: RunState, store: ArtifactStore) -> PriceSettings:
+    """None at all where the run failed because its specification cannot be read."""
+    try:
+        return RunSpec.load(store, artifact_of(_run_spec(state))).recipe.budget.prices
+    except (Permanent, ValueError):
+        return PriceSettings()
 
 
 def _run_spec(state: RunState) -> common_pb2.ArtifactRef:

@@ -50,6 +50,7 @@ def _topic(name: str) -> str:
 CONTRACTS: tuple[Contract, ...] = (
     Contract(loop_pb2.LoopRequested, _topic("loop-requested"), (GATEWAY,), (TRAINER, CONTROLLER, GATEWAY)),
     Contract(loop_pb2.LoopCancelled, _topic("loop-cancelled"), (GATEWAY,), (CONTROLLER, GATEWAY)),
+    Contract(loop_pb2.LoopSteered, _topic("loop-steered"), (GATEWAY,), (CONTROLLER, GATEWAY)),
     Contract(
         checkpoint_pb2.CheckpointReady,
         _topic("checkpoint-ready"),
@@ -57,6 +58,7 @@ CONTRACTS: tuple[Contract, ...] = (
         (EVALUATOR, CONTROLLER, GATEWAY),
         is_public=True,
     ),
+    Contract(checkpoint_pb2.TrainingFailed, _topic("training-failed"), (TRAINER,), (CONTROLLER, GATEWAY)),
     Contract(evaluation_pb2.EvaluationShard, _topic("evaluation-shard"), (EVALUATOR,), (EVALUATOR,)),
     Contract(evaluation_pb2.ShardScored, _topic("shard-scored"), (EVALUATOR,), (EVALUATOR,)),
     Contract(evaluation_pb2.EvalCompleted, _topic("eval-completed"), (EVALUATOR,), (CONTROLLER, GATEWAY)),
@@ -91,6 +93,7 @@ CONTRACTS: tuple[Contract, ...] = (
     ),
     Contract(checkpoint_pb2.CheckpointPromoted, _topic("checkpoint-promoted"), (CONTROLLER,), (GATEWAY,)),
     Contract(checkpoint_pb2.CheckpointRejected, _topic("checkpoint-rejected"), (CONTROLLER,), (GATEWAY,)),
+    Contract(checkpoint_pb2.CheckpointRolledBack, _topic("checkpoint-rolled-back"), (CONTROLLER,), (GATEWAY,)),
     Contract(loop_pb2.BudgetExceeded, _topic("budget-exceeded"), (CONTROLLER,), (GATEWAY,)),
     Contract(loop_pb2.LoopFinished, _topic("loop-finished"), (CONTROLLER,), (GATEWAY,)),
     Contract(

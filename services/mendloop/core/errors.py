@@ -6,7 +6,8 @@ MendloopError
 │   ├── CorruptArtifact   bytes do not match their hash
 │   ├── InvalidEvent      an event that cannot be read
 │   ├── InvalidRecipe     a recipe that cannot be run
-│   └── InvalidResults    a file of results made elsewhere that cannot be read as outcomes
+│   ├── InvalidResults    a file of results made elsewhere that cannot be read as outcomes
+│   └── TrainingFailed    (of mendloop.trainer) a training that diverged, with its evidence: an event, no dead letter
 └── Interrupted   the service was told to stop: give the work back, somebody else goes on
 """
 

@@ -12,6 +12,10 @@ from mendloop.core.errors import InvalidRecipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+CAUSES = frozenset(
+    {"data_missing", "data_skew", "knowledge_gap", "reasoning_gap", "data_corrupted", "phrasing_mismatch"}
+)
+"""Causes for which data is made, as diagnoses name them."""
 
 
 class _Section(BaseModel):
@@ -33,6 +37,36 @@ class TrainSettings(_Section):
     )
     save_steps: int = Field(50, ge=1, description="Steps between resume points.")
     max_tokens: int = Field(96, ge=8, description="Examples are cut to this many tokens; cuts are counted.")
+    method: Literal["full", "lora"] = Field(
+        "full", description="All weights, or low-rank adapters that are merged into the checkpoint at the end."
+    )
+    lora_rank: int = Field(16, ge=1, description="Rank of each adapter.")
+    lora_alpha: int = Field(32, ge=1, description="Adapters are scaled by lora_alpha / lora_rank.")
+    lora_targets: tuple[str, ...] = Field(
+        (), description="Endings of the names of modules that get an adapter; empty: every linear layer but the last."
+    )
+    objective: Literal["sft", "pretrain", "dpo"] = Field(
+        "sft", description="Completions; whole texts (continued pre-training); or preferences (DPO)."
+    )
+    dpo_beta: float = Field(0.1, gt=0, description="How strongly DPO holds the model to the one that it starts from.")
+    packing: bool = Field(
+        False, description="Put a step's examples into as few rows of max_tokens as they need; none sees another."
+    )
+    held_out_share: float = Field(0.0, ge=0, lt=1, description="Share of corpus and batch that only measures the loss.")
+    held_out_every: int = Field(50, ge=1, description="Steps between two losses of the held-out part.")
+    patience: Count = Field(
+        0, description="Held-out losses in a row without a new lowest one that end the training; 0: none does."
+    )
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> TrainSettings:
+        if self.patience and not self.held_out_share:
+            raise ValueError("patience watches the held-out loss, but held_out_share is 0; set it, e.g. to 0.05")
+        if self.packing and self.objective == "dpo":
+            raise ValueError("packing joins examples into rows, and DPO compares whole ones; set packing to false")
+        if self.objective == "dpo" and self.prompt_in_loss:
+            raise ValueError("DPO compares completions of one prompt; set prompt_in_loss to false")
+        return self
 
 
 class BaseSettings(_Section):
@@ -69,12 +103,70 @@ class AxesReader(_Section):
     concurrency: int = Field(8, ge=1, le=256, description="Questions at a time.")
 
 
+class TeacherSettings(_Section):
+    """A language model that makes examples for weak slices from seeds of the corpus. Default: the run has none."""
+
+    url: str = Field(description="OpenAI-compatible endpoint, e.g. http://HOST:PORT/v1.")
+    model: str = Field(description="Name of the model there.")
+    api_key_file: Path | None = Field(None, description="File with the endpoint's key, where the services run.")
+    ways: list[Literal["write", "rewrite"]] = Field(
+        ["write"],
+        min_length=1,
+        description="New examples like the seeds; or prompts of seeds in other words. In order.",
+    )
+    asked: Literal["first", "last", "alone"] = Field(
+        "last", description="Before pool and task family, only for what those leave open, or instead of them."
+    )
+    temperature: float = Field(0.8, ge=0, description="Of what it writes and answers.")
+    max_tokens: int = Field(1024, ge=1, description="Most tokens of one reply.")
+    token_limit: int = Field(500_000, ge=1, description="Most tokens that it generates for one plan.")
+    timeout_s: float = Field(60.0, gt=0, description="Seconds that a reply may take.")
+    attempts: int = Field(3, ge=1, le=10, description="How often a question is put to an endpoint that is away.")
+    concurrency: int = Field(4, ge=1, le=256, description="Questions at a time.")
+    shots: int = Field(4, ge=1, le=32, description="Examples of the corpus that it sees at a time.")
+    variants_per_seed: int = Field(4, ge=1, le=32, description="Most examples made from one seed in a round.")
+    tries_per_seed: int = Field(2, ge=1, le=10, description="Replies of which none can be read end a seed.")
+    fruitless_limit: int = Field(40, ge=1, description="Dropped candidates in a row that end it for a slice.")
+    violations: Literal["teacher", "student"] = Field(
+        "teacher", description="Who gives the answers that break a principle: it, or the checkpoint that failed."
+    )
+    answers: int = Field(
+        3, ge=2, le=32, description="Times that it answers a new prompt itself where no program verifies answers."
+    )
+    agreement: float = Field(0.6, gt=0.5, le=1, description="Share of those answers that must be the written one.")
+
+
+class StudentWindow(_Section):
+    """Keep only examples that the failing checkpoint solves sometimes: neither never nor always. Default: no window.
+
+    It says nothing where the data is missing: there every example is unsolved, and all of them are needed.
+    """
+
+    low: Share = Field(0.125, description="Least pass rate.")
+    high: Share = Field(0.875, description="Greatest pass rate.")
+    samples: int = Field(8, ge=2, le=256, description="Outputs drawn of a candidate.")
+    temperature: float = Field(1.0, gt=0, description="At which they are drawn.")
+    causes: list[str] = Field(["reasoning_gap"], description="Causes of weakness for whose slices it applies.")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> StudentWindow:
+        if self.low > self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}: no pass rate lies between; exchange them")
+        unknown = sorted(set(self.causes) - CAUSES)
+        if unknown:
+            raise ValueError(f"causes has {', '.join(unknown)}; known are {', '.join(sorted(CAUSES))}")
+        return self
+
+
 class SuiteSettings(_Section):
     """What is measured."""
 
     search: int = Field(600, ge=20, description="Items in which weak slices are searched.")
     confirm: int = Field(300, ge=20, description="Items on which a weak slice must show again.")
     sealed: int = Field(300, ge=0, description="Items that only gates see, and only as counts.")
+    twins: bool = Field(
+        False, description="Whether each round also measures fresh twins of the target items; the family draws them."
+    )
     axes: list[str] = Field(min_length=1, description="Axes whose values are combined into slices.")
     axis_rules: list[dict[str, Any]] = Field(
         default_factory=list, description="Axes by rule: axis, field, and values, capture or count (expressions)."
@@ -113,12 +205,45 @@ class SuiteSettings(_Section):
         return self
 
 
+class PriceSettings(_Section):
+    """What a unit of metered work costs, in one currency."""
+
+    gpu_hour: float = Field(0.0, ge=0, description="Price of an hour of one GPU.")
+    teacher_mtokens: float = Field(0.0, ge=0, description="Price of a million tokens of the teacher.")
+    currency: str = Field("", max_length=16, description="Unit of all prices and of budget.money, for people.")
+
+
 class BudgetSettings(_Section):
     """What the run may spend; reserved before work starts."""
 
     new_examples: Count = Field(64, description="Examples that may be added.")
     train_tokens: Count = Field(20_000_000, description="Tokens that candidate trainings may process.")
     wall_s: float = Field(3600, gt=0, description="Wall-clock seconds of the run.")
+    gpu_s: float | None = Field(None, ge=0, description="GPU-seconds of the whole run; default: any number.")
+    teacher_tokens: int | None = Field(
+        None, ge=0, description="Tokens that teachers may generate; default: any number."
+    )
+    money: float | None = Field(None, ge=0, description="Metered work at budget.prices; default: any amount.")
+    prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> BudgetSettings:
+        if self.money is not None and not (self.prices.gpu_hour or self.prices.teacher_mtokens):
+            raise ValueError("money is limited, but nothing has a price: set budget.prices, or remove budget.money")
+        return self
+
+
+class AllocationSettings(_Section):
+    """How a round's new examples are split over the weak slices."""
+
+    strategy: Literal["by_failures", "expected_gain"] = Field(
+        "by_failures", description="By failed items, or by the gain that past rounds of the run let expect."
+    )
+    floor: float | None = Field(
+        None,
+        ge=0,
+        description="The run stops where a round is expected to put right fewer failed items; default: never.",
+    )
 
 
 class GateSettings(_Section):
@@ -127,6 +252,12 @@ class GateSettings(_Section):
     alpha: float = Field(0.05, gt=0, lt=1, description="Error rate of each family of tests.")
     margin: Share = Field(0.05, description="Most accuracy that a protected slice may lose.")
     protected: list[str] = Field(default_factory=list, description="Axes whose values are protected; empty: all axes.")
+    sealed_queries: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Candidates, over all runs, that one set of sealed items may judge; default: any.",
+    )
 
 
 class Recipe(_Section):
@@ -140,12 +271,27 @@ class Recipe(_Section):
     corpus: dict[str, Any] = Field(default_factory=dict, description="Options of the training corpus.")
     pool: dict[str, Any] = Field(default_factory=dict, description="Options of the pool that data is retrieved from.")
     suite: SuiteSettings
+    teacher: TeacherSettings | None = Field(None, description="A language model that makes examples for weak slices.")
     fix: TrainSettings = Field(default_factory=lambda: TrainSettings(), description="Training of data candidates.")
+    student_window: StudentWindow | None = Field(None, description="Which pass rates of the student a candidate has.")
+    rewordings: bool = Field(
+        False, description="Whether seeds that the task family says in other words are candidates, after its teacher."
+    )
+    step_data: bool = Field(
+        False,
+        description="Whether new examples must exercise the operation at which most failed outputs go wrong first.",
+    )
     replay_share: Share = Field(0.7, description="Share of the old corpus in a data candidate's training.")
     budget: BudgetSettings = Field(default_factory=lambda: BudgetSettings())
+    allocation: AllocationSettings = Field(default_factory=lambda: AllocationSettings())
     gates: GateSettings = Field(default_factory=lambda: GateSettings())
     rounds: int = Field(1, ge=1, description="Most rounds of intervention.")
     approval: bool = Field(False, description="Whether a person approves each intervention.")
+
+    @property
+    def asks_student(self) -> bool:
+        """Whether the data generator draws answers of the checkpoint that failed."""
+        return self.student_window is not None or (self.teacher is not None and self.teacher.violations == "student")
 
 
 def parse_recipe(text: str, *, source: str) -> Recipe:

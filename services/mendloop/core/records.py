@@ -53,6 +53,23 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """One preference: of two completions of a prompt, the one that is better."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    source: str
+    axes: Axes = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.prompt or not self.chosen or not self.rejected:
+            raise ValueError(f"a preference of {self.source!r} has an empty prompt or answer: {self.prompt!r}")
+        if self.chosen == self.rejected:
+            raise ValueError(f"a preference of {self.source!r} prefers an answer to itself: {self.prompt!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A scorer's answer: 0 to 1, and which rule found the answer in the output ("none" where no rule did)."""
 

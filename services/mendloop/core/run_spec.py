@@ -24,6 +24,8 @@ class RunSpec:
     items: Artifact
     sealed_items: Artifact | None
     fingerprints: Artifact
+    twins: Artifact | None = None
+    """Fresh twins of the items for each round, in the sealed store; None where the suite has none."""
 
     def store(self, store: ArtifactStore) -> Artifact:
         """Write the specification as JSON."""
@@ -50,13 +52,14 @@ class RunSpec:
             "items": self.items,
             "sealed_items": self.sealed_items,
             "fingerprints": self.fingerprints,
+            "twins": self.twins,
         }
 
     @staticmethod
     def load(store: ArtifactStore, artifact: Artifact) -> RunSpec:
         """Read a specification; raises CorruptArtifact where its bytes changed."""
         document = json.loads(store.get(artifact))
-        sealed, pool = document["sealed_items"], document["pool"]
+        sealed, pool, twins = document["sealed_items"], document["pool"], document.get("twins")
         return RunSpec(
             recipe=Recipe.model_validate(document["recipe"]),
             base=Artifact(**document["base"]),
@@ -65,4 +68,5 @@ class RunSpec:
             items=Artifact(**document["items"]),
             sealed_items=Artifact(**sealed) if sealed else None,
             fingerprints=Artifact(**document["fingerprints"]),
+            twins=Artifact(**twins) if twins else None,
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from mendloop.core.records import Item
+from mendloop.core.records import Axes, Item
+from mendloop.core.tasks import Conditions
 
 
 @runtime_checkable
@@ -25,11 +27,40 @@ class Stepwise(Protocol):
 
 
 @runtime_checkable
+class Operational(Protocol):
+    """A family whose scorer names the operation of a wrong step."""
+
+    def operations(self, prompt: str) -> Sequence[str]:
+        """The operation of each step of a right answer, in order, as the scorer names them; empty for other prompts."""
+
+
+@runtime_checkable
 class Documented(Protocol):
     """A family whose items need knowledge that can be written down."""
 
     def background(self, item: Item) -> str:
         """Text with what one must know to solve the item, without the derivation of its answer; empty where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precept:
+    """A principle as a teacher gets to know it. broken: labelled outputs that violate it; no evaluation item."""
+
+    name: str
+    says: str
+    axes: Axes
+    broken: Sequence[str] = ()
+
+
+@runtime_checkable
+class Principled(Protocol):
+    """A family whose items are violated or kept principles."""
+
+    def precepts(self, conditions: Conditions) -> Sequence[Precept]:
+        """The principles of a slice."""
+
+    def is_kept(self, precept: str, *, prompt: str, output: str) -> bool | None:
+        """Whether an output to any prompt keeps a principle, by its measured detector; None where that does not say."""
 
 
 @runtime_checkable

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.events import stable_hash
 from mendloop.core.recipe import TrainSettings
 
 MEDIA_TYPE = "application/vnd.mendloop.training-report+json"
+FAILURE_MEDIA_TYPE = "application/vnd.mendloop.training-failure+json"
+FailureCause = Literal["not_finite", "diverged"]
+Curve = tuple[tuple[int, float], ...]
+"""(step, value), by step."""
+_FIRST_SETTINGS = frozenset(
+    {
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "warmup_steps",
+        "weight_decay",
+        "eos_in_loss",
+        "prompt_in_loss",
+        "on_unhealthy",
+        "save_steps",
+        "max_tokens",
+    }
+)
+"""Settings that always count in a job's id. Those added later count where they are set, so that old ids stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +50,8 @@ class TrainingJob:
     def job_id(self) -> str:
         """The same job has the same id on every machine: where artifacts lie is no part of what they are."""
         shas = {name: ref.sha256 if ref else None for name, ref in self._artifacts().items()}
-        return stable_hash("training", json.dumps({**self._values(), **shas}, sort_keys=True))[:32]
+        values = {**self._values(), "settings": _counted(self.settings), **shas}
+        return stable_hash("training", json.dumps(values, sort_keys=True))[:32]
 
     def document(self) -> dict[str, object]:
         """The job as JSON values."""
@@ -56,6 +76,12 @@ class TrainingJob:
         return {"start": self.start, "corpus": self.corpus, "batch": self.batch}
 
 
+def _counted(settings: TrainSettings) -> dict[str, object]:
+    usual = TrainSettings().model_dump(mode="json")
+    values = settings.model_dump(mode="json")
+    return {name: value for name, value in values.items() if name in _FIRST_SETTINGS or value != usual[name]}
+
+
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """One measured property of the training data before the first step."""
@@ -72,33 +98,101 @@ class TrainingReport:
 
     job: TrainingJob
     health: tuple[HealthCheck, ...]
-    loss_curve: tuple[tuple[int, float], ...]
+    loss_curve: Curve
     step_count: int
     token_count: int
     wall_s: float
     flops: float
     stopped_early: str
     """Why fewer steps ran than asked for; empty where all ran."""
+    # What follows was added later: an older report reads with these defaults.
+    gradient_norms: Curve = ()
+    """(step, largest norm before clipping of the steps since the point before)."""
+    held_out_curve: Curve = ()
+    """(step, mean loss on the held-out part)."""
+    tokens_per_s: float = 0.0
+    """Input tokens a second of the steps alone; 0 where nobody measured."""
+    mfu: float | None = None
+    """Share of the machine's peak FLOPs that the steps used; None where the peak is not known."""
+    process_count: int = 1
+    """Processes that trained together."""
+
+    def document(self) -> dict[str, object]:
+        """The report as JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "job": self.job.document(), "health": [asdict(check) for check in self.health]}
 
     def store(self, store: ArtifactStore) -> Artifact:
         """Write the report as JSON."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        document = {
-            **values,
-            "job": self.job.document(),
-            "health": [asdict(check) for check in self.health],
-        }
-        return store.put(json.dumps(document, sort_keys=True).encode(), media_type=MEDIA_TYPE)
+        return store.put(json.dumps(self.document(), sort_keys=True).encode(), media_type=MEDIA_TYPE)
 
     @staticmethod
     def load(store: ArtifactStore, artifact: Artifact) -> TrainingReport:
         """Read a report; raises CorruptArtifact where its bytes changed."""
-        document = json.loads(store.get(artifact))
+        return TrainingReport.of(json.loads(store.get(artifact)))
+
+    @staticmethod
+    def of(document: dict[str, Any]) -> TrainingReport:
+        """The report of a document."""
         return TrainingReport(
             **{
                 **document,
                 "job": TrainingJob.of(document["job"]),
                 "health": tuple(HealthCheck(**check) for check in document["health"]),
-                "loss_curve": tuple((int(step), float(loss)) for step, loss in document["loss_curve"]),
+                **{name: _curve(document.get(name, ())) for name in _CURVES},
             }
         )
+
+
+_CURVES = ("loss_curve", "gradient_norms", "held_out_curve")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFailure:
+    """Why a training ended without a checkpoint, and what it had cost until then: the evidence of TrainingFailed."""
+
+    job: TrainingJob
+    health: tuple[HealthCheck, ...]
+    cause: FailureCause
+    reason: str
+    step: int
+    loss_curve: Curve
+    last_losses: tuple[float, ...]
+    """Losses of the last steps, one by one, the failing one last."""
+    gradient_norms: Curve
+    token_count: int
+    wall_s: float
+    gpu_s: float
+    flops: float
+
+    def document(self) -> dict[str, object]:
+        """The failure as JSON values; NaN and infinity as JSON's extension that Python reads and writes."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "job": self.job.document(), "health": [asdict(check) for check in self.health]}
+
+    def store(self, store: ArtifactStore) -> Artifact:
+        """Write the failure as JSON."""
+        return store.put(json.dumps(self.document(), sort_keys=True).encode(), media_type=FAILURE_MEDIA_TYPE)
+
+    @staticmethod
+    def of(document: dict[str, Any]) -> TrainingFailure:
+        """The failure of a document."""
+        return TrainingFailure(
+            **{
+                **document,
+                "job": TrainingJob.of(document["job"]),
+                "health": tuple(HealthCheck(**check) for check in document["health"]),
+                "loss_curve": _curve(document["loss_curve"]),
+                "gradient_norms": _curve(document["gradient_norms"]),
+                "last_losses": tuple(map(float, document["last_losses"])),
+            }
+        )
+
+    @staticmethod
+    def load(store: ArtifactStore, artifact: Artifact) -> TrainingFailure:
+        """Read a failure; raises CorruptArtifact where its bytes changed."""
+        return TrainingFailure.of(json.loads(store.get(artifact)))
+
+
+def _curve(points: Any) -> Curve:
+    return tuple((int(step), float(value)) for step, value in points)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mendloop.axes.placing import Embeds, places_of
+from mendloop.bus.endings import unless_ended
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import DATA_GENERATOR
+from mendloop.core.errors import Permanent
 from mendloop.core.records import Example
 from mendloop.core.tasks import Task
 from mendloop.core.telemetry import Telemetry
 from mendloop.data_generator.adapters.near_duplicates import MinHashIndex
 from mendloop.data_generator.adapters.patience import PatientSource
 from mendloop.data_generator.adapters.pool import PoolSource
+from mendloop.data_generator.adapters.student import CheckpointStudent
 from mendloop.data_generator.adapters.teacher import TaskTeacher
+from mendloop.data_generator.adapters.teaching import hired
 from mendloop.data_generator.handlers import Ports, handlers
 from mendloop.data_generator.ports import OpenSources, Source
 from mendloop.data_generator.settings import Settings
+from mendloop.models.generation import LanguageModel
 
 
 def open_sources(settings: Settings) -> OpenSources:
@@ -36,6 +42,15 @@ def _restored(name: str, state: bytes, *, model: str) -> Embeds:
     return restored(name, state, model=model)
 
 
+def _loaded(directory: Path) -> LanguageModel:
+    # Loaded here, as above.
+    try:
+        from mendloop.models.transformers_backend import load_model
+    except ImportError as error:
+        raise Permanent(f"the student needs torch: uv pip install 'mendloop[models]' ({error})") from error
+    return load_model(directory)
+
+
 def main() -> None:
     """Run until SIGTERM."""
     settings = Settings.from_environment()
@@ -47,6 +62,10 @@ def main() -> None:
         open_sources=open_sources(settings),
         open_index=MinHashIndex,
         limits=settings.limits,
+        open_student=lambda spec, checkpoint: CheckpointStudent(
+            spec, checkpoint, store=store, cache=settings.work_dir / "students", load=_loaded
+        ),
+        open_teaching=lambda assignment: hired(assignment, store=store),
         places=lambda spec: places_of(
             spec.items.sha256,
             spec.recipe.suite,
@@ -54,7 +73,9 @@ def main() -> None:
             open_embedder=lambda name, state: _restored(name, state, model=settings.embedder),
         ),
     )
-    run_service(settings, service=DATA_GENERATOR, handlers=handlers(ports), telemetry=telemetry)
+    run_service(
+        settings, service=DATA_GENERATOR, handlers=unless_ended(handlers(ports), store=ports.store), telemetry=telemetry
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from google.protobuf.message import Message
 
@@ -22,18 +23,30 @@ from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.core.errors import CorruptArtifact, Interrupted
 from mendloop.core.events import stable_hash
 from mendloop.core.recipe import SuiteSettings
-from mendloop.core.records import Example, fingerprint
+from mendloop.core.records import Example, Preference, fingerprint
 from mendloop.core.run_spec import RunSpec
+from mendloop.core.task_hooks import Operational, Principled
 from mendloop.core.tasks import Task
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.wire import artifact_of, artifact_ref, conditions_of, slice_name
 from mendloop.data_generator.domain.audit import audit
-from mendloop.data_generator.domain.batch import Bench, Filled, Order, fill
+from mendloop.data_generator.domain.batch import Bench, Filled, Order, PairBench, fill, fill_pairs
 from mendloop.data_generator.domain.collection import Limits
 from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS, Funnel, Rules
-from mendloop.data_generator.domain.ledger import SLICE, Ledger
+from mendloop.data_generator.domain.ledger import SLICE, STUDENT, TEACHER, Ledger
+from mendloop.data_generator.domain.preferences import PairFunnel, PairRules
 from mendloop.data_generator.domain.selection import Selection
-from mendloop.data_generator.ports import OpenIndex, OpenSources, Source
+from mendloop.data_generator.ports import (
+    Assignment,
+    Check,
+    OpenIndex,
+    OpenSources,
+    OpenStudent,
+    OpenTeaching,
+    PairSource,
+    Source,
+    Teaching,
+)
 from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2
 
 log = logging.getLogger(__name__)
@@ -53,6 +66,10 @@ class Ports:
     task_of: Callable[[RunSpec], Task] = RunSpec.task
     places: Callable[[RunSpec], Places | None] = lambda spec: None
     """How prompts are placed on the axis cluster; None where they cannot be."""
+    open_student: OpenStudent | None = None
+    """How the checkpoint that failed is loaded; None where this service loads none."""
+    open_teaching: OpenTeaching = lambda assignment: Teaching()
+    """Who else teaches: by default nobody."""
     clock: Callable[[], float] = time.monotonic
 
 
@@ -60,10 +77,12 @@ class Ports:
 class _Material:
     task: Task
     suite: SuiteSettings
+    window_causes: Sequence[str]
     places: Places | None
     corpus: list[Example]
     held_out: frozenset[str]
     sources: Sequence[Source]
+    teaching: Teaching
 
 
 def handlers(ports: Ports) -> dict[type[Message], Handler]:
@@ -81,10 +100,13 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
     ledger = Ledger()
     spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
     orders = _orders(plan, spec=spec)
-    material = _gather(spec, orders, ports=ports)
+    material = _gather(spec, orders, plan=plan, ports=ports)
     filled = _fill(orders, event=event, material=material, ledger=ledger, ports=ports)
     examples = [example for part in filled for example in part.examples]
-    batch = put_rows(ports.store, examples, kind=Example)
+    tokens, unmetered = material.teaching.cost()
+    if unmetered:
+        ledger.note(TEACHER, f"{unmetered} replies of the teacher came without a token count: they are not metered")
+    record, batch = _stored(filled, asked_for_pairs=_pairs_of(material) is not None, store=ports.store)
     node = _node(plan, batch=batch, filled=filled, ledger=ledger, audited=audit(material.corpus, examples))
     manifest = lineage.record(ports.store, node)
     _count(examples, ledger=ledger, ports=ports)
@@ -94,26 +116,37 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         example_count=len(examples),
         drops=[intervention_pb2.DropCount(**asdict(row)) for row in ledger.rows()],
         manifest=artifact_ref(manifest),
-        metering=common_pb2.Metering(wall_s=ports.clock() - started),
+        metering=common_pb2.Metering(wall_s=ports.clock() - started, token_count=tokens),
         plan=plan,
+        record=record,
     )
     log.info("batch ready", extra={**_place(plan), "examples": len(examples), "drops": ledger.count_by_stage()})
     return [Emit(ready, key=plan.position.run_id, subject=plan.position.run_id)]
 
 
-def _gather(spec: RunSpec, orders: Sequence[Order], *, ports: Ports) -> _Material:
+def _gather(
+    spec: RunSpec, orders: Sequence[Order], *, plan: intervention_pb2.InterventionPlanned, ports: Ports
+) -> _Material:
     places = ports.places(spec) if any(axis == CLUSTER for order in orders for axis, _ in order.conditions) else None
     task = with_places(ports.task_of(spec), places)
     pool = get_rows(ports.store, spec.pool, kind=Example) if spec.pool else []
     if places is not None:
         pool = places.placed([_with_axes(row, task=ports.task_of(spec)) for row in pool])
+    corpus = [_with_axes(row, task=task) for row in get_rows(ports.store, spec.corpus, kind=Example)]
+    held_out = _held_out(ports.store, spec.fingerprints)
+    student = None
+    if ports.open_student is not None and spec.recipe.asks_student:
+        student = ports.open_student(spec, artifact_of(plan.checkpoint))
+    teaching = ports.open_teaching(Assignment(spec, plan.plan_id, task, corpus, held_out, places, student))
     return _Material(
         task=task,
         suite=spec.recipe.suite,
+        window_causes=spec.recipe.student_window.causes if spec.recipe.student_window else [],
         places=places,
-        corpus=[_with_axes(row, task=task) for row in get_rows(ports.store, spec.corpus, kind=Example)],
-        held_out=_held_out(ports.store, spec.fingerprints),
-        sources=ports.open_sources(task, spec.recipe.task, pool),
+        corpus=corpus,
+        held_out=held_out,
+        sources=teaching.beside(ports.open_sources(task, spec.recipe.task, pool)),
+        teaching=teaching,
     )
 
 
@@ -146,6 +179,8 @@ def _orders(plan: intervention_pb2.InterventionPlanned, *, spec: RunSpec) -> lis
             conditions=conditions_of(item.slice),
             count=item.example_count,
             seed=int(stable_hash("batch", *place, item.slice.slice_id, str(index))[:12], 16),
+            operation=item.operation,
+            cause=diagnosis_pb2.Cause.Name(item.cause).removeprefix("CAUSE_").lower() if item.cause else "",
         )
         for index, item in enumerate(plan.items)
     ]
@@ -162,27 +197,58 @@ def _fill(orders: list[Order], *, event: Event, material: _Material, ledger: Led
             log.info("collecting", extra={**_place(plan), "source": source, "candidates": looked_at})
 
     on_progress("start", 0)
-    bench = _bench(material, ledger=ledger, ports=ports, on_progress=on_progress)
+    filling = _filling(material, ledger=ledger, ports=ports, on_progress=on_progress)
     filled = []
     for order in orders:
         why = unplaceable(order.conditions, material.suite, places=material.places)
         if why:
             ledger.note(SLICE, f"{order.name}: no example can be placed in this slice: {why}")
-        filled.append(Filled(order, ()) if why else fill(order, bench=bench))
+        filled.append(Filled(order, ()) if why else filling(order))
         found = len(filled[-1].examples)
         log.info("slice filled", extra={**_place(plan), "slice": order.name, "found": found, "ordered": order.count})
     return filled
 
 
+def _filling(
+    material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Callable[[str, int], None]
+) -> Callable[[Order], Filled]:
+    """How an order is filled: with examples, or with preference pairs where the family is one of principles."""
+    source = _pairs_of(material)
+    if source is None:
+        return partial(fill, bench=_bench(material, ledger=ledger, ports=ports, on_progress=on_progress))
+    task = material.task
+    assert isinstance(task, Principled)
+    rules = PairRules(lambda name, prompt, output: task.is_kept(name, prompt=prompt, output=output), material.held_out)
+    funnel = PairFunnel(rules, known=ports.open_index(), ledger=ledger)
+    return partial(
+        fill_pairs, bench=PairBench(source, funnel, task.precepts, ports.limits, ledger=ledger, on_progress=on_progress)
+    )
+
+
+def _pairs_of(material: _Material) -> PairSource | None:
+    return material.teaching.pairs if isinstance(material.task, Principled) else None
+
+
+def _stored(filled: Sequence[Filled], *, asked_for_pairs: bool, store: ArtifactStore) -> tuple[str, Artifact]:
+    """The batch, and the record of its rows where that is not Example."""
+    if asked_for_pairs:
+        pairs = [pair for part in filled for pair in part.pairs]
+        return Preference.__name__, put_rows(store, pairs, kind=Preference)
+    return "", put_rows(store, [example for part in filled for example in part.examples], kind=Example)
+
+
 def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Callable[[str, int], None]) -> Bench:
     known = ports.open_index()
     known.add(material.corpus)
+    can_verify, confirms = _can_verify(material), material.teaching.confirms
     rules = Rules(
         verify=material.task.verify,
         annotate=material.task.annotate,
         held_out=material.held_out,
         in_corpus=frozenset(fingerprint(example.prompt) for example in material.corpus),
-        can_verify=_can_verify(material),
+        can_verify=can_verify,
+        operations=material.task.operations if isinstance(material.task, Operational) else None,
+        checks=(confirms,) if confirms is not None and not can_verify else (),
     )
     return Bench(
         sources=material.sources,
@@ -192,7 +258,19 @@ def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Ca
         ledger=ledger,
         open_index=ports.open_index,
         on_progress=on_progress,
+        checks=partial(_window, material, ledger=ledger),
     )
+
+
+def _window(material: _Material, order: Order, *, ledger: Ledger) -> Sequence[Check]:
+    """The window of pass rates, where the recipe asks for one and it applies to the slice."""
+    if material.teaching.window is None:
+        return ()
+    if order.cause not in material.window_causes:
+        reason = f"{order.name}: pass rates are not asked for: its cause is {order.cause or 'not named'}"
+        ledger.note(STUDENT, reason)
+        return ()
+    return (material.teaching.window,)
 
 
 def _can_verify(material: _Material) -> bool:

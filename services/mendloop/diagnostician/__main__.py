@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from mendloop.axes.placing import places_of
+from mendloop.bus.endings import unless_ended
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import DIAGNOSTICIAN
 from mendloop.core.telemetry import Telemetry
@@ -42,7 +43,9 @@ def main() -> None:
         ),
     )
     warm_up()  # ready means that the first slice does not wait for imports
-    run_service(settings, service=DIAGNOSTICIAN, handlers=handlers(ports), telemetry=telemetry)
+    run_service(
+        settings, service=DIAGNOSTICIAN, handlers=unless_ended(handlers(ports), store=ports.store), telemetry=telemetry
+    )
 
 
 if __name__ == "__main__":

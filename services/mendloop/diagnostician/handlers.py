@@ -12,14 +12,14 @@ from typing import cast
 from google.protobuf.message import Message
 
 from mendloop.artifacts.lineage import Node, record
-from mendloop.artifacts.store import ArtifactStore
-from mendloop.artifacts.tables import get_rows
+from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.artifacts.tables import get_rows, record_of
 from mendloop.axes.annotate import CLUSTER
 from mendloop.axes.placing import Places, unplaceable
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.core.errors import Interrupted
 from mendloop.core.events import stable_hash
-from mendloop.core.records import Example, Item, Outcome
+from mendloop.core.records import Example, Item, Outcome, Preference
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.tasks import matches
 from mendloop.core.telemetry import Telemetry
@@ -31,6 +31,7 @@ from mendloop.diagnostician.domain.evidence import Attachment, Cost, Evidence
 from mendloop.diagnostician.domain.failure_modes import FailureModes
 from mendloop.diagnostician.domain.interventions import Intervention, propose
 from mendloop.diagnostician.domain.mode_evidence import modes_of
+from mendloop.diagnostician.domain.operation import failing_operation
 from mendloop.diagnostician.domain.probing import Choose, Findings, IsClear, Probe, cheapest, investigate
 from mendloop.diagnostician.domain.verdict import Judge, Verdict, is_clear, judge
 from mendloop.diagnostician.ports import Checkpoints
@@ -100,7 +101,7 @@ def case_of(failure: evaluation_pb2.EvalFailed, *, ports: Ports) -> Case:
     items = {item.item_id: item for item in get_rows(store, spec.items, kind=Item)}
     report = _report(failure, store=store)
     corpus = get_rows(store, spec.corpus, kind=Example)
-    if report is not None and report.job.batch is not None:
+    if report is not None and report.job.batch is not None and _holds_examples(store, report.job.batch):
         corpus += get_rows(store, report.job.batch, kind=Example)
     seed = int(stable_hash("diagnosis", failure.evaluation_id, failure.slice.slice_id)[:8], 16)
     samples = draw_samples(outcomes, items, conditions, seed=seed, size=ports.failure_sample)
@@ -121,7 +122,13 @@ def case_of(failure: evaluation_pb2.EvalFailed, *, ports: Ports) -> Case:
         earlier=ports.checkpoints.open(report.job.start) if report else None,
         weights=partial(ports.checkpoints.directory, artifact_of(ready.checkpoint)),
         not_placed=why,
+        wants_operation=spec.recipe.step_data,
     )
+
+
+def _holds_examples(store: ArtifactStore, batch: Artifact) -> bool:
+    """Whether a batch is a corpus that probes can read; pairs of preferences are none."""
+    return record_of(store, batch) != Preference.__name__
 
 
 def _modes(case: Case, *, ports: Ports) -> Evidence:
@@ -184,6 +191,7 @@ def _message(
         metering=_metering(findings.cost, uses_gpu=uses_gpu),
         summary=summary(case, findings, verdict),
         also=[_cause(cause) for cause in verdict.also],
+        operation=failing_operation(case) if case.wants_operation else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from mendloop.bus.endings import unless_ended
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import EVALUATOR
 from mendloop.core.telemetry import Telemetry
@@ -34,7 +35,9 @@ def main() -> None:
     )
     warm_up()  # ready means that the first shard does not wait for imports
     try:
-        run_service(settings, service=EVALUATOR, handlers=handlers(ports), telemetry=telemetry)
+        run_service(
+            settings, service=EVALUATOR, handlers=unless_ended(handlers(ports), store=ports.store), telemetry=telemetry
+        )
     finally:
         serving.close()
 

@@ -33,16 +33,15 @@ from mendloop.evaluator.domain.sharding import evaluation_id
 from mendloop.evaluator.domain.slices import SliceSearch, find_weak_slices
 from mendloop.evaluator.domain.weakness import SliceRules
 from mendloop.evaluator.history import SliceHistory
-from mendloop.evaluator.measurement import Measurement, shard_name
+from mendloop.evaluator.measurement import WHOLE, Measurement, shard_name
 from mendloop.evaluator.messages import completed, failed, metering, sealed_comparisons
 from mendloop.evaluator.ports import Embedder, ModelLoader, OutcomeStore, Scored
+from mendloop.evaluator.twins import TwinRound, measure_twins, twin_comparisons, twin_round
 from mendloop.judging.belief import Detector, detectors_of, judged
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
-WHOLE = "all"
-"""The part under which the outcomes of a whole evaluation are kept: the first draw of each item."""
 REPEATS = "repeats"
 """The part under which every draw of every item is kept, where there is more than one."""
 SCORER_HEALTH = "scorer-health"
@@ -131,13 +130,19 @@ def on_evaluation_shard(event: Event, *, ports: Ports) -> list[Emit]:
         sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
         sealed_cost = measurement.scored(sealed_items, kept_in=ports.sealed_outcomes).cost
     scored = measurement.scored(get_rows(ports.store, spec.items, kind=Item), kept_in=ports.outcomes)
+    twin_cost = measure_twins(
+        _twin_round(shard.checkpoint_ready, spec, ports=ports),
+        measurement,
+        load_baseline=lambda: _loader(spec, ports=ports).load(artifact_of(shard.checkpoint_ready.baseline)),
+        kept_in=ports.sealed_outcomes,
+    )
     message = evaluation_pb2.ShardScored(
         position=shard.position,
         evaluation_id=shard.evaluation_id,
         shard_index=shard.shard_index,
         shard_count=shard.shard_count,
         outcomes=artifact_ref(scored.outcomes),
-        metering=metering(total_cost([scored.cost, sealed_cost])),
+        metering=metering(total_cost([scored.cost, sealed_cost, twin_cost])),
         checkpoint_ready=shard.checkpoint_ready,
     )
     run_id = shard.position.run_id
@@ -161,7 +166,13 @@ def on_shard_scored(event: Event, *, ports: Ports) -> list[Emit]:
     history.note(shard, whole.outcomes)
     weak = search.weak if ready.diagnosis_wanted else ()
     stored = [history.keep(found.conditions, outcomes) for found in weak]
+    found, kept_in = _twin_round(ready, spec, ports=ports), ports.sealed_outcomes
+    twins, twin_cost = twin_comparisons(
+        found, outcomes, candidate_id=shard.evaluation_id, shard_count=shard.shard_count, kept_in=kept_in
+    )
+    cost = total_cost([cost, twin_cost])
     result = completed(shard, whole.outcomes, outcomes, search, axes=rules.axes, weak_count=len(weak), cost=cost)
+    result.twins.extend(twins)
     result.sealed.extend(_sealed(shard, spec, rules, ports=ports))
     failures = [
         failed(shard, whole.outcomes, outcomes, found, threshold=rules.weak_below, weak_count=len(weak))
@@ -330,6 +341,16 @@ def _sealed(
         ports.sealed_outcomes.rows(candidate),
         axes=rules.axes,
         targets=[found.conditions for found in targets],
+    )
+
+
+def _twin_round(ready: checkpoint_pb2.CheckpointReady, spec: RunSpec, *, ports: Ports) -> TwinRound | None:
+    return twin_round(
+        ready,
+        spec,
+        baseline_id=_id_of(spec, ready.baseline),
+        outcomes=ports.outcomes,
+        sealed_store=ports.sealed_store,
     )
 
 

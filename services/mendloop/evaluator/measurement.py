@@ -25,6 +25,10 @@ BATCH_ITEMS = 256
 """Outputs between two looks at whether the service stops, and the most that a kill -9 loses."""
 
 
+WHOLE = "all"
+"""The part under which the outcomes of a whole evaluation are kept: the first draw of each item."""
+
+
 def shard_name(index: int, count: int) -> str:
     """The part under which a shard's outcomes are kept."""
     return f"{index}-of-{count}"

@@ -1,4 +1,4 @@
-"""What people can do: start, list, look at, cancel and approve. Knows no web, so that REST and gRPC share it.
+"""What people can do: start, list, look at, cancel, approve, pause, roll back. Knows no web: REST and gRPC share it.
 
 Every change is an event on the bus; its id is a hash of what was asked, so that asking twice is asking once.
 """
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 from mendloop.bus.base import Bus
 from mendloop.core.errors import InvalidRecipe
-from mendloop.core.events import envelope_for, stable_hash
+from mendloop.core.events import stable_hash
 from mendloop.core.recipe import Recipe
 from mendloop.gateway.domain.paging import Page, page_of
 from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, KeyReused, Malformed, UnknownRun
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.ports import Documents, Submit
-from mendloop.runs.view import RoundView, RunView, state_of
-from mendloop.v1 import common_pb2, loop_pb2
+from mendloop.runs import steering
+from mendloop.runs.view import RunView, state_of
 
 SEEN_WITHIN_S = 5.0
 SUBMISSIONS_AT_ONCE = 2
@@ -141,17 +141,8 @@ def get_run(run_id: str, *, ports: Ports) -> RunView:
 def cancel_run(run_id: str, *, ports: Ports, reason: str, by: str) -> RunView:
     """Stop a run; asking again changes nothing. Raises UnknownRun, or Conflict where it is over."""
     view = get_run(run_id, ports=ports)
-    if view.finish is not None:
-        raise Conflict(f"run {run_id} is over: {view.finish.outcome}")
-    if view.cancellation is not None:
-        return view
-    message = loop_pb2.LoopCancelled(
-        position=common_pb2.RunPosition(run_id=run_id, round=view.current_round),
-        reason=_text("reason", reason),
-        cancelled_by=_text("by", by),
-    )
-    event_id = stable_hash("gateway", "LoopCancelled", run_id)[:32]
-    ports.bus.publish([envelope_for(message, event_id=event_id, source="gateway", key=run_id, subject=run_id)])
+    with _conflicts():
+        steering.cancel(view, bus=ports.bus, reason=_text("reason", reason), by=_text("by", by))
     return view
 
 
@@ -161,34 +152,29 @@ def answer_approval(run_id: str, *, ports: Ports, plan_id: str, approved: bool, 
     Raises UnknownRun, or Conflict where the run is over, does not wait for this plan, or was answered otherwise.
     """
     view = get_run(run_id, ports=ports)
-    part = _waiting(view, plan_id)
-    if part.answer is not None and part.answer.approved == approved:
-        return view
-    if part.answer is not None:
-        verdict = "approved" if part.answer.approved else "refused"
-        raise Conflict(f"plan {plan_id} was {verdict} by {part.answer.approved_by or 'a local user'} already")
-    if view.finish is not None:
-        raise Conflict(f"run {run_id} is over: {view.finish.outcome}")
-    message = loop_pb2.ApprovalGiven(
-        position=common_pb2.RunPosition(run_id=run_id, round=part.number, arm=part.arm),
-        plan_id=plan_id,
-        approved=approved,
-        approved_by=_text("by", by),
-        reason=_text("reason", reason),
-    )
-    # One id for both answers: of two at the same moment the first in the log counts, for everybody.
-    event_id = stable_hash("gateway", "ApprovalGiven", run_id, plan_id)[:32]
-    ports.bus.publish([envelope_for(message, event_id=event_id, source="gateway", key=run_id, subject=run_id)])
+    words = {"reason": _text("reason", reason), "by": _text("by", by)}
+    with _conflicts():
+        steering.answer(view, bus=ports.bus, plan_id=plan_id, approved=approved, **words)
     return view
 
 
-def _waiting(view: RunView, plan_id: str) -> RoundView:
-    asked = [part for part in view.rounds if part.question is not None]
-    for part in asked:
-        if part.question is not None and part.question.plan_id == plan_id:
-            return part
-    open_plans = [part.question.plan_id for part in asked if part.question and part.answer is None]
-    raise Conflict(f"run {view.run_id} does not wait for plan {plan_id[:100]!r}; it waits for {open_plans or 'none'}")
+def steer_run(run_id: str, *, ports: Ports, action: str, reason: str, by: str) -> RunView:
+    """Pause a run, let it go on, or take its last promotion back; asking for the state that is changes nothing.
+
+    Raises UnknownRun, or Conflict where the run is over or nothing was promoted.
+    """
+    view = get_run(run_id, ports=ports)
+    with _conflicts():
+        steering.steer(view, bus=ports.bus, action=action, reason=_text("reason", reason), by=_text("by", by))
+    return view
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    try:
+        yield
+    except steering.NotNow as error:
+        raise Conflict(str(error)) from error
 
 
 def _keyed_run(recipe: Recipe, *, key: str, ports: Ports) -> str:

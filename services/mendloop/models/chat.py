@@ -9,10 +9,25 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from typing import Any
 
 from mendloop.core.errors import Permanent, Retryable
 
 FIRST_PAUSE_S = 0.5
+MOST_BYTES = 8_000_000
+"""Of one answer; whoever sends more is no chat endpoint."""
+_CHUNK_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer. token_count is what the server says that it generated; None where it does not say."""
+
+    text: str
+    token_count: int | None = None
+    is_cut: bool = False
+    """Whether max_tokens ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +51,10 @@ class ChatEndpoint:
     def answers(self, prompts: Sequence[str], *, seed: int = 0) -> list[str]:
         """One answer a prompt, in order. Raises Retryable where the endpoint is away, Permanent where it refuses."""
         with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(lambda prompt: self._patiently(prompt, seed=seed), prompts))
+            return list(pool.map(lambda prompt: self.say(prompt, seed=seed).text, prompts))
 
-    def _patiently(self, prompt: str, *, seed: int) -> str:
+    def say(self, prompt: str, *, seed: int = 0) -> Said:
+        """The answer to one prompt, with what it cost; raises as answers."""
         for attempt in range(self.attempts - 1):
             try:
                 return self._ask(prompt, seed=seed)
@@ -46,7 +62,7 @@ class ChatEndpoint:
                 self.pause(FIRST_PAUSE_S * 2**attempt)
         return self._ask(prompt, seed=seed)
 
-    def _ask(self, prompt: str, *, seed: int) -> str:
+    def _ask(self, prompt: str, *, seed: int) -> Said:
         body = {
             "model": self.model,
             "messages": [{"role": "user", "content": prompt}],
@@ -58,14 +74,34 @@ class ChatEndpoint:
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         place, name = f"{self.url.rstrip('/')}/chat/completions", f"the {self.role} at {self.url}"
-        request = urllib.request.Request(place, json.dumps(body).encode(), headers=headers)
+        deadline = time.monotonic() + self.timeout_s
         try:
+            request = urllib.request.Request(place, json.dumps(body).encode(), headers=headers)
             with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
-                return str(json.load(response)["choices"][0]["message"]["content"] or "")
+                return _said(json.loads(_body(response, deadline=deadline)))
         except urllib.error.HTTPError as error:
             kind = Retryable if error.code == 429 or error.code >= 500 else Permanent
-            raise kind(f"{name} answered {error.code}: {error.read()[:200]!r}") from error
-        except (OSError, TimeoutError) as error:
+            raise kind(f"{name} answered {error.code}: {error.read(200)!r}") from error
+        except (OSError, HTTPException) as error:
             raise Retryable(f"{name} does not answer: {error}") from error
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise Permanent(f"{name} gave no chat completion: {error!r}; check the url") from error
+
+
+def _body(response: HTTPResponse, *, deadline: float) -> bytes:
+    """All bytes, by the deadline: the socket's own timeout only bounds the wait for the next ones."""
+    parts: list[bytes] = []
+    while part := response.read1(_CHUNK_BYTES):
+        parts.append(part)
+        if sum(map(len, parts)) > MOST_BYTES:
+            raise ValueError(f"an answer of more than {MOST_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("its answer was not complete in time")
+    return b"".join(parts)
+
+
+def _said(document: Any) -> Said:
+    choice = document["choices"][0]
+    count = (document.get("usage") or {}).get("completion_tokens")
+    is_cut = choice.get("finish_reason") == "length"
+    return Said(str(choice["message"]["content"] or ""), count if isinstance(count, int) else None, is_cut)

@@ -102,7 +102,9 @@ def _timeline(summary: Document) -> str:
 
 
 def _loss_plot(summary: Document) -> str:
-    curves = [(t["training"], [(int(s), float(v)) for s, v in t["loss_curve"]]) for t in summary["trainings"]]
+    named = [(t["training"], t["loss_curve"]) for t in summary["trainings"]]
+    named += [(f"{t['training']}, held out", t["held_out_curve"]) for t in summary["trainings"] if t["held_out_curve"]]
+    curves = [(name, [(int(s), float(v)) for s, v in points]) for name, points in named]
     return loss_curves(curves) if any(points for _, points in curves) else ""
 
 

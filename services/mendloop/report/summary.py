@@ -17,7 +17,7 @@ from mendloop.core.training import TrainingReport
 from mendloop.report.trends import trends_of
 from mendloop.report.verdicts import verdict_document
 from mendloop.runs.model import RoundView, RunView
-from mendloop.runs.parts import Decision, Plan
+from mendloop.runs.parts import Decision, FailedTraining, Plan
 from mendloop.runs.stages import seconds_by_stage, stage_times
 from mendloop.runs.values import Accuracy, Fix
 
@@ -58,10 +58,19 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "stages": list(_spans(view)),
         "cost": asdict(view.cost),
         "trainings": [_training(store, name, report) for name, report in _reports(view)],
-        "checkpoint": view.finish.checkpoint.sha256 if view.finish and view.finish.checkpoint else "",
+        "checkpoint": _standing(view),
         "lineage": [_node(node) for node in _lineage(view, store)],
+        "training_failures": [
+            _training_failure(part.training_failure) for part in view.rounds if part.training_failure
+        ],
         "dead_letters": [f"{letter.handler}: {letter.reason}" for letter in view.dead_letters],
     }
+
+
+def _standing(view: RunView) -> str:
+    """SHA-256 of the checkpoint that stands: as the run ended, or as the last rollback left it."""
+    stands = view.rollbacks[-1].restored if view.rollbacks else (view.finish.checkpoint if view.finish else None)
+    return stands.sha256 if stands else ""
 
 
 def _plan(part: RoundView, plan: Plan) -> Document:
@@ -204,8 +213,19 @@ def _training(store: ArtifactStore, name: str, artifact: Artifact) -> Document:
         "flops": report.flops,
         "stopped_early": report.stopped_early,
         "loss_curve": [list(point) for point in report.loss_curve],
+        "held_out_curve": [list(point) for point in report.held_out_curve],
+        "tokens_per_s": report.tokens_per_s,
+        "mfu": report.mfu,
+        "processes": report.process_count,
+        "method": report.job.settings.method,
+        "objective": report.job.settings.objective,
         "health": [asdict(check) for check in report.health],
     }
+
+
+def _training_failure(failure: FailedTraining) -> Document:
+    evidence = failure.evidence.sha256[:SHORT] if failure.evidence else ""
+    return {"cause": failure.cause, "step": failure.step, "reason": failure.reason, "evidence": evidence}
 
 
 def _lineage(view: RunView, store: ArtifactStore) -> list[Node]:

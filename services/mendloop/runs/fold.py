@@ -107,6 +107,21 @@ def _cancelled(view: RunView, m: loop_pb2.LoopCancelled, at: Stamp) -> RunView:
     return replace(view, cancellation=_older(view.cancellation, parts.Cancellation(at, m.reason, m.cancelled_by)))
 
 
+def _steered(view: RunView, m: loop_pb2.LoopSteered, at: Stamp) -> RunView:
+    part = messages.steering(m, at)
+    return replace(view, steerings=_in_time(view.steerings, part))
+
+
+def _rolled_back(view: RunView, m: checkpoint_pb2.CheckpointRolledBack, at: Stamp) -> RunView:
+    return replace(view, rollbacks=_in_time(view.rollbacks, messages.rollback(m, at)))
+
+
+def _in_time(known: tuple[P, ...], new: P) -> tuple[P, ...]:
+    """Parts of different events, oldest first, each once."""
+    by_event = {part.stamp.event_id: part for part in (*known, new)}
+    return tuple(sorted(by_event.values(), key=lambda part: part.stamp))
+
+
 def _stopped(view: RunView, m: loop_pb2.BudgetExceeded, at: Stamp) -> RunView:
     part = parts.BudgetStop(at, m.resource, m.limit, m.used, m.requested)
     return replace(view, budget_stops=_among(view.budget_stops, part, key=lambda p: p.stamp.event_id))
@@ -123,6 +138,10 @@ def _finished(view: RunView, m: loop_pb2.LoopFinished, at: Stamp) -> RunView:
 
 def _ready(part: RoundView, m: checkpoint_pb2.CheckpointReady, at: Stamp) -> RoundView:
     return replace(part, ready=_older(part.ready, messages.checkpoint(m, at)))
+
+
+def _training_failed(part: RoundView, m: checkpoint_pb2.TrainingFailed, at: Stamp) -> RoundView:
+    return replace(part, training_failure=_older(part.training_failure, messages.failed_training(m, at)))
 
 
 def _shard(part: RoundView, m: evaluation_pb2.EvaluationShard, at: Stamp) -> RoundView:
@@ -177,12 +196,15 @@ def _rejected(part: RoundView, m: checkpoint_pb2.CheckpointRejected, at: Stamp) 
 _ON_RUN: dict[type[Message], Callable[[RunView, Any, Stamp], RunView]] = {
     loop_pb2.LoopRequested: _requested,
     loop_pb2.LoopCancelled: _cancelled,
+    loop_pb2.LoopSteered: _steered,
+    checkpoint_pb2.CheckpointRolledBack: _rolled_back,
     loop_pb2.BudgetExceeded: _stopped,
     loop_pb2.LoopFinished: _finished,
     operations_pb2.DeadLetter: _died,
 }
 _ON_ROUND: dict[type[Message], Callable[[RoundView, Any, Stamp], RoundView]] = {
     checkpoint_pb2.CheckpointReady: _ready,
+    checkpoint_pb2.TrainingFailed: _training_failed,
     evaluation_pb2.EvaluationShard: _shard,
     evaluation_pb2.ShardScored: _scored,
     evaluation_pb2.EvalCompleted: _evaluated,

@@ -178,6 +178,24 @@ def promotion(message: checkpoint_pb2.CheckpointPromoted, stamp: Stamp) -> parts
     )
 
 
+def steering(message: loop_pb2.LoopSteered, stamp: Stamp) -> parts.Steering:
+    """What a person asked of a run."""
+    action = _named(loop_pb2.SteeringAction.DESCRIPTOR, message.action, prefix="STEERING_ACTION_").lower()
+    return parts.Steering(stamp, action, message.reason, message.steered_by)
+
+
+def rollback(message: checkpoint_pb2.CheckpointRolledBack, stamp: Stamp) -> parts.Rollback:
+    """A promotion that was taken back."""
+    return parts.Rollback(
+        stamp,
+        message.position.round,
+        artifact(message.checkpoint),
+        artifact(message.restored),
+        message.reason,
+        message.rolled_back_by,
+    )
+
+
 def rejection(message: checkpoint_pb2.CheckpointRejected, stamp: Stamp) -> parts.Decision:
     """A candidate that failed, with the reason."""
     return parts.Decision(
@@ -198,6 +216,14 @@ def finish(message: loop_pb2.LoopFinished, stamp: Stamp) -> parts.Finish:
         artifact(message.checkpoint),
         message.summary,
         cost(message.metering),
+    )
+
+
+def failed_training(message: checkpoint_pb2.TrainingFailed, stamp: Stamp) -> parts.FailedTraining:
+    """A training that became no checkpoint."""
+    cause = _named(checkpoint_pb2.TrainingFailureCause.DESCRIPTOR, message.cause, prefix="TRAINING_FAILURE_CAUSE_")
+    return parts.FailedTraining(
+        stamp, cause.lower(), message.reason, message.step, artifact(message.evidence), cost(message.metering)
     )
 
 

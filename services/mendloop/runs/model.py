@@ -18,13 +18,16 @@ from mendloop.runs.parts import (
     Decision,
     Diagnosis,
     Evaluation,
+    FailedTraining,
     Failure,
     Finish,
     Letter,
     Plan,
     RecipeFacts,
     Request,
+    Rollback,
     ScoredShard,
+    Steering,
 )
 from mendloop.runs.values import UNKNOWN_TIME, Cost
 
@@ -41,6 +44,8 @@ class RoundView:
     batch: Batch | None = None
     ready: Checkpoint | None = None
     """CheckpointReady; none is published for a checkpoint that is only measured again."""
+    training_failure: FailedTraining | None = None
+    """TrainingFailed, where no checkpoint came of the round's training."""
     shard_count: int = 0
     shards: tuple[ScoredShard, ...] = ()
     evaluation: Evaluation | None = None
@@ -71,7 +76,9 @@ class RoundView:
     @property
     def cost(self) -> Cost:
         """Cost of the round's work; scored shards count until the evaluation that contains them is complete."""
-        parts = [part.cost for part in (self.batch, self.ready, *self.diagnoses) if part is not None]
+        parts = [
+            part.cost for part in (self.batch, self.ready, self.training_failure, *self.diagnoses) if part is not None
+        ]
         parts += [self.evaluation.cost] if self.evaluation else [shard.cost for shard in self.shards]
         return sum(parts, Cost())
 
@@ -84,6 +91,9 @@ class RunView:
     recipe: RecipeFacts | None = None
     request: Request | None = None
     cancellation: Cancellation | None = None
+    steerings: tuple[Steering, ...] = ()
+    """What people asked of the run, oldest first."""
+    rollbacks: tuple[Rollback, ...] = ()
     rounds: tuple[RoundView, ...] = ()
     budget_stops: tuple[BudgetStop, ...] = ()
     dead_letters: tuple[Letter, ...] = ()
@@ -92,6 +102,12 @@ class RunView:
     """Time of the run's oldest event, UNKNOWN_TIME where none carries a time."""
     last_at: datetime = UNKNOWN_TIME
     """Time of the run's newest event."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person holds the run: the last pause was not followed by a resume."""
+        asked = [part.action for part in self.steerings if part.action in ("pause", "resume")]
+        return bool(asked) and asked[-1] == "pause"
 
     @property
     def recipe_name(self) -> str:
@@ -126,8 +142,9 @@ class RunView:
 
     @property
     def summary(self) -> str:
-        """The controller's sentence on how the run ended; empty while it goes on."""
-        return self.finish.summary if self.finish else ""
+        """The controller's sentence on how the run ended, and what was taken back since; empty while it goes on."""
+        ended = [self.finish.summary] if self.finish else []
+        return "; ".join([*ended, *(rollback.in_words for rollback in self.rollbacks)])
 
     @property
     def is_finished(self) -> bool:

@@ -47,6 +47,35 @@ class Cancellation:
 
 
 @dataclass(frozen=True, slots=True)
+class Steering:
+    """LoopSteered. action is pause, resume or roll_back."""
+
+    stamp: Stamp
+    action: str
+    reason: str
+    steered_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """CheckpointRolledBack: the checkpoint whose promotion was taken back and the one that stands again."""
+
+    stamp: Stamp
+    round: int
+    checkpoint: Artifact | None
+    restored: Artifact | None
+    reason: str
+    rolled_back_by: str
+
+    @property
+    def in_words(self) -> str:
+        """For the run's summary."""
+        stands = self.restored.sha256[:12] if self.restored else "nothing"
+        who = self.rolled_back_by or "a person"
+        return f"{who} took back round {self.round}, {stands} stands again: {self.reason or 'no reason given'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """CheckpointReady. kind is base, candidate or remeasured; baseline is None for a base."""
 
@@ -265,6 +294,18 @@ class BudgetStop:
     limit: float
     used: float
     requested: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTraining:
+    """TrainingFailed. cause as in the enum without its prefix, in lower case (not_finite, diverged)."""
+
+    stamp: Stamp
+    cause: str
+    reason: str
+    step: int
+    evidence: Artifact | None
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from mendloop.runs.values import UNKNOWN_TIME, Stamp
 BASE_TRAINING, EVALUATION, DIAGNOSIS, PLANNING = "base training", "evaluation", "diagnosis", "planning"
 APPROVAL, GENERATION, TRAINING, GATES = "approval", "generation", "training", "gates"
 STAGES = (BASE_TRAINING, EVALUATION, DIAGNOSIS, PLANNING, APPROVAL, GENERATION, TRAINING, GATES)
-REQUESTED, CANCELLING, FINISHED = "requested", "cancelling", "finished"
+REQUESTED, PAUSED, CANCELLING, FINISHED = "requested", "paused", "cancelling", "finished"
 _STATE = {
     BASE_TRAINING: "training",
     EVALUATION: "evaluating",
@@ -27,7 +27,7 @@ _STATE = {
     TRAINING: "training",
     GATES: "gating",
 }
-STATES = (REQUESTED, *dict.fromkeys(_STATE.values()), CANCELLING, FINISHED)
+STATES = (REQUESTED, *dict.fromkeys(_STATE.values()), PAUSED, CANCELLING, FINISHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ def state_of(view: RunView) -> str:
         return FINISHED
     if view.cancellation is not None:
         return CANCELLING
+    if view.is_paused:
+        return PAUSED
     stage = stage_of(view)
     if stage == BASE_TRAINING and not (view.recipe and view.recipe.trains_base):
         return REQUESTED

@@ -28,7 +28,9 @@ from mendloop.core.events import envelope_for, stable_hash
 from mendloop.core.recipe import Recipe
 from mendloop.core.records import Example, Item, fingerprint
 from mendloop.core.run_spec import RunSpec
+from mendloop.core.task_hooks import Rewording
 from mendloop.core.tasks import Task, find_task
+from mendloop.core.twins import draw_twins
 from mendloop.core.wire import artifact_ref
 from mendloop.models.checkpoint import check_directory, save_checkpoint
 from mendloop.submission.reading import note_axes_read, with_read_axes
@@ -58,6 +60,8 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         model = model_directory(recipe.base.model, base_dir=base_dir)
     with _blaming("task"):
         task = find_task(recipe.task, recipe.suite.options)
+    if recipe.rewordings and not isinstance(task, Rewording):
+        raise FieldFault("rewordings", f"rewordings: task {recipe.task!r} cannot say its prompts in other words")
     with _blaming("suite"):
         items = draw_items(task, recipe)
     with _blaming("suite.axes_reader"):
@@ -68,6 +72,9 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
     with _blaming("gates.protected"):
         check_axes(items, axes=recipe.gates.protected)
     marks = {fingerprint(item.prompt) for item in items}
+    with _blaming("suite.twins"):
+        twins = _twins(task, [item for item in items if item.split != "sealed"], recipe, marks=marks)
+    marks |= {fingerprint(twin.prompt) for twin in twins}
     with _blaming("corpus"):
         corpus = _clean("corpus", _with_axes(task.corpus(recipe.corpus), task, recipe), marks=marks)
         if not corpus:
@@ -88,6 +95,7 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         items=kept,
         sealed_items=put_rows(sealed_store, sealed, kind=Item) if sealed else None,
         fingerprints=store.put(json.dumps(document).encode(), media_type="application/json"),
+        twins=put_rows(sealed_store, twins, kind=Item) if twins else None,
     )
 
 
@@ -159,6 +167,21 @@ def _with_axes(examples: list[Example], task: Task, recipe: Recipe) -> list[Exam
         return examples
     own = [row if row.axes else replace(row, axes=task.annotate(row.prompt)) for row in examples]
     return annotated(own, annotators, axes=suite.axes)
+
+
+def _twins(task: Task, items: list[Item], recipe: Recipe, *, marks: set[str]) -> list[Item]:
+    """Fresh twins of the items for every round; empty where the recipe asks for none."""
+    if not recipe.suite.twins:
+        return []
+    try:
+        drawn = draw_twins(task, items, rounds=recipe.rounds, seed=recipe.seed, taken=marks)
+    except ValueError as error:
+        raise InvalidRecipe(f"task {recipe.task!r}: {error}; set suite.twins to false") from error
+    wanted = len(items) * recipe.rounds
+    log.info("twins drawn", extra={"drawn": len(drawn.items), "missing": drawn.missing_count, "wanted": wanted})
+    if not drawn.items:
+        raise InvalidRecipe(f"none of {wanted} twins is new: the domain is used up; ask for fewer items")
+    return list(drawn.items)
 
 
 def _clean(name: str, examples: list[Example], *, marks: set[str]) -> list[Example]:

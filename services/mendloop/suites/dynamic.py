@@ -40,6 +40,8 @@ class Question:
 
 M = TypeVar("M", bound=BaseModel)
 Draw = Callable[[Options, random.Random], Iterator[Question]]
+Lesson = Callable[[Conditions], Draw]
+"""How a family draws for a slice, where its teacher does not draw as its items are drawn."""
 Scorer = Callable[[Item, str], Score]
 
 
@@ -110,13 +112,21 @@ class DrawnTask:
     asker = None
 
     def __init__(
-        self, draw: Draw, options: Options, *, scorer: Scorer, rescorer: Scorer, stop_strings: tuple[str, ...]
+        self,
+        draw: Draw,
+        options: Options,
+        *,
+        scorer: Scorer,
+        rescorer: Scorer,
+        stop_strings: tuple[str, ...],
+        lesson: Lesson | None = None,
     ) -> None:
         try:
             self._fresh = FreshOptions.model_validate(dict(options))
         except ValidationError as error:
             raise InvalidRecipe(f"suite.options of a drawn suite: {error}") from error
         self._draw = draw
+        self._lesson: Lesson = lesson or (lambda conditions: draw)
         self._options = {name: value for name, value in options.items() if name not in FreshOptions.model_fields}
         self._scorer, self._rescorer, self.stop_strings = scorer, rescorer, stop_strings
         self._seen: dict[str, Question] = {}
@@ -167,12 +177,12 @@ class DrawnTask:
         found = self._seen.get(prompt)
         if found is None:
             return False
-        item = Item(found.content_id, found.prompt, found.target, "search", document=found.document)
+        item = Item(found.content_id, found.prompt, found.target, "search", document=found.document, axes=found.axes)
         return self._scorer(item, answer).value >= 1
 
     def teach(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """Questions of a slice with their targets, from the teacher's own generator."""
-        for question in self._questions("teacher", seed):
+        for question in self._questions("teacher", seed, draw=self._lesson(conditions)):
             if matches(question.axes, conditions):
                 yield Example(question.prompt, question.target, "teacher", axes=question.axes)
 
@@ -184,13 +194,13 @@ class DrawnTask:
         drawn = islice(self._questions(source, chosen.seed), chosen.count)
         return [Example(q.prompt, q.target, source, axes=q.axes) for q in drawn]
 
-    def _questions(self, purpose: str, seed: int) -> Iterator[Question]:
+    def _questions(self, purpose: str, seed: int, *, draw: Draw | None = None) -> Iterator[Question]:
         """Each different question once. Hashed seeds: with seed + 1 a generator may repeat the last seed's draws."""
         key = f"{purpose}/{seed}/{self._fresh.draw if purpose == 'items' else ''}"
         rng = random.Random(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"))
         known: set[str] = set()
         repeated = 0
-        for question in self._draw(self._options, rng):
+        for question in (draw or self._draw)(self._options, rng):
             mark = fingerprint(question.prompt)
             if mark in known:
                 repeated += 1

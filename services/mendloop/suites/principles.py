@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Score, Split
-from mendloop.core.tasks import Conditions, Options
+from mendloop.core.task_hooks import Precept
+from mendloop.core.tasks import Conditions, Options, matches
 from mendloop.judging.belief import Detector
 from mendloop.judging.port import Judge, Question
 from mendloop.suites.constitution import Principle, believed_detector, load_constitution, measured_detector
@@ -98,6 +99,20 @@ class PrinciplesTask:
         items = [_item(self._principles[name], prompt, "search") for name in names]
         return bool(items) and all(self.score(item, answer).value >= 1 for item in items)
 
+    def precepts(self, conditions: Conditions) -> list[Precept]:
+        """The principles of a slice, with their labelled broken answers; none of their prompts."""
+        made = [
+            Precept(p.name, p.says, _axes(p), broken=tuple(answer.output for answer in p.broken))
+            for p in self._principles.values()
+        ]
+        return [precept for precept in made if matches(precept.axes, conditions)]
+
+    def is_kept(self, precept: str, *, prompt: str, output: str) -> bool | None:
+        """What the principle's detector says, once it is measured."""
+        principle = self._principles[precept]
+        (found,) = self._measured(principle).judge([Question(principle.says, prompt, output)])
+        return found.is_met
+
     def teach(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """Nothing: the prompts of a constitution are evaluation items."""
         return iter(())
@@ -114,5 +129,8 @@ class PrinciplesTask:
 
 def _item(principle: Principle, prompt: str, split: Split) -> Item:
     item_id = hashlib.sha256(f"{principle.name}\0{prompt}".encode()).hexdigest()[:16]
-    axes = {"principle": (principle.name,), "detector": (principle.detector.kind,)}
-    return Item(item_id, prompt, principle.kept[0].output, split, axes=axes)
+    return Item(item_id, prompt, principle.kept[0].output, split, axes=_axes(principle))
+
+
+def _axes(principle: Principle) -> Axes:
+    return {"principle": (principle.name,), "detector": (principle.detector.kind,)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from mendloop.bus.endings import until_ended
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.core.contracts import TRAINER
 from mendloop.core.telemetry import Telemetry
@@ -17,11 +18,22 @@ def main() -> None:
     settings = Settings.from_environment()
     store, telemetry = open_store(settings.artifacts_uri), Telemetry(TRAINER)
     backend = StoredTraining(
-        store, work_dir=settings.work_dir, telemetry=telemetry, torch_threads=settings.torch_threads
+        store,
+        work_dir=settings.work_dir,
+        telemetry=telemetry,
+        torch_threads=settings.torch_threads,
+        peak_flops=settings.trainer_peak_flops,
+        processes=settings.trainer_processes,
+        strategy=settings.trainer_strategy,
     )
     backend.sweep()
     threading.Thread(target=backend.warm, name="warm", daemon=True).start()
-    run_service(settings, service=TRAINER, handlers=handlers(Ports(store, backend)), telemetry=telemetry)
+    run_service(
+        settings,
+        service=TRAINER,
+        handlers=until_ended(handlers(Ports(store, backend)), store=store),
+        telemetry=telemetry,
+    )
 
 
 if __name__ == "__main__":

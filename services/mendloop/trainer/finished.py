@@ -1,4 +1,4 @@
-"""Owns the memory of finished jobs: the document jobs/<job_id> with checkpoint and report. Knows no event."""
+"""Owns the memory of finished jobs: jobs/<job_id> holds checkpoint and report, or the failure. Knows no event."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
-from mendloop.core.training import TrainingJob
-from mendloop.trainer.ports import Trained
+from mendloop.core.training import TrainingFailure, TrainingJob
+from mendloop.trainer.ports import Trained, TrainingFailed
 
 NAMESPACE = "jobs"
 
@@ -22,11 +22,13 @@ class Finished:
 
 
 def find_finished(store: ArtifactStore, job: TrainingJob) -> Finished | None:
-    """The result of the job, whoever asked for it before, or None."""
+    """The result of the job, whoever asked for it before, or None. Raises TrainingFailed where it failed before."""
     raw = store.get_doc(NAMESPACE, job.job_id)
     if raw is None:
         return None
     document = json.loads(raw)
+    if "failure" in document:
+        raise TrainingFailed(TrainingFailure.load(store, Artifact(**document["failure"])))
     return Finished(Artifact(**document["checkpoint"]), Artifact(**document["report"]), document["gpu_s"])
 
 
@@ -35,3 +37,11 @@ def keep_finished(store: ArtifactStore, trained: Trained) -> Finished:
     finished = Finished(trained.checkpoint, trained.report.store(store), trained.gpu_s)
     store.put_doc(NAMESPACE, trained.report.job.job_id, json.dumps(asdict(finished), sort_keys=True).encode())
     return finished
+
+
+def keep_failure(store: ArtifactStore, failure: TrainingFailure) -> Artifact:
+    """Keep a failure under its job's id, so that nothing is trained to the same end again; its evidence."""
+    evidence = failure.store(store)
+    document = {"failure": asdict(evidence)}
+    store.put_doc(NAMESPACE, failure.job.job_id, json.dumps(document, sort_keys=True).encode())
+    return evidence

@@ -1,4 +1,4 @@
-"""One event through the trainer: a base, new data or a training fix in, one CheckpointReady out.
+"""One event through the trainer: a base, new data or a training fix in, one CheckpointReady or TrainingFailed out.
 
 Knows what to train and what to say of it; knows not how it is trained. Protobuf stops here.
 """
@@ -6,7 +6,8 @@ Knows what to train and what to say of it; knows not how it is trained. Protobuf
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
@@ -15,17 +16,22 @@ from google.protobuf.message import Message
 
 from mendloop.artifacts.lineage import Node, find, record
 from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.bus.endings import has_ended
 from mendloop.bus.runtime import Emit, Event, Handler
-from mendloop.core.errors import Permanent
+from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.fixes import repaired_training
 from mendloop.core.run_spec import RunSpec
-from mendloop.core.training import TrainingJob, TrainingReport
+from mendloop.core.training import FailureCause, TrainingFailure, TrainingJob, TrainingReport
 from mendloop.core.wire import artifact_of, artifact_ref, fixes_of
-from mendloop.trainer.finished import Finished, find_finished, keep_finished
-from mendloop.trainer.ports import TrainingBackend
+from mendloop.trainer.finished import Finished, find_finished, keep_failure, keep_finished
+from mendloop.trainer.ports import TrainingBackend, TrainingFailed
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
 
 log = logging.getLogger(__name__)
+_CAUSES: Mapping[FailureCause, checkpoint_pb2.TrainingFailureCause.ValueType] = {
+    "not_finite": checkpoint_pb2.TRAINING_FAILURE_CAUSE_NOT_FINITE,
+    "diverged": checkpoint_pb2.TRAINING_FAILURE_CAUSE_DIVERGED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +77,7 @@ def on_loop_requested(event: Event, *, ports: Ports) -> list[Emit]:
         seed=spec.recipe.seed,
         token_limit=0,
     )
-    _add_training(ready, job, ports=ports, event=event)
-    return [_emitted(ready)]
+    return [_trained_or_failed(ready, job, ports=ports, event=event)]
 
 
 def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
@@ -93,7 +98,7 @@ def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
         seed=spec.recipe.seed + plan.position.round,
         token_limit=plan.train_token_limit,
     )
-    return [_emitted(_candidate(plan, job, ports=ports, event=event))]
+    return [_candidate(plan, job, ports=ports, event=event)]
 
 
 def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
@@ -116,12 +121,10 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
             "the same training would give the same checkpoint"
         )
     job = replace(failed, settings=settings, token_limit=plan.train_token_limit)
-    return [_emitted(_candidate(plan, job, ports=ports, event=event))]
+    return [_candidate(plan, job, ports=ports, event=event)]
 
 
-def _candidate(
-    plan: intervention_pb2.InterventionPlanned, job: TrainingJob, *, ports: Ports, event: Event
-) -> checkpoint_pb2.CheckpointReady:
+def _candidate(plan: intervention_pb2.InterventionPlanned, job: TrainingJob, *, ports: Ports, event: Event) -> Emit:
     ready = checkpoint_pb2.CheckpointReady(
         position=plan.position,
         kind=checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE,
@@ -130,13 +133,45 @@ def _candidate(
         run_spec=plan.run_spec,
         diagnosis_wanted=plan.diagnosis_wanted,
     )
-    _add_training(ready, job, ports=ports, event=event)
-    return ready
+    return _trained_or_failed(ready, job, ports=ports, event=event)
+
+
+def _trained_or_failed(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, ports: Ports, event: Event) -> Emit:
+    """The event of a training: what it made, or why it made nothing."""
+    try:
+        _add_training(ready, job, ports=ports, event=event)
+    except TrainingFailed as error:
+        log.warning("training failed", extra={"run_id": ready.position.run_id, "reason": str(error)})
+        evidence = keep_failure(ports.store, error.failure)
+        ports.backend.forget(job)
+        failed = _failed(ready, error.failure, evidence=evidence)
+        return Emit(failed, key=ready.position.run_id, subject=ready.position.run_id)
+    return _emitted(ready)
+
+
+def _failed(
+    ready: checkpoint_pb2.CheckpointReady, failure: TrainingFailure, *, evidence: Artifact
+) -> checkpoint_pb2.TrainingFailed:
+    return checkpoint_pb2.TrainingFailed(
+        position=ready.position,
+        kind=ready.kind,
+        plan_id=ready.plan_id,
+        run_spec=ready.run_spec,
+        cause=_CAUSES[failure.cause],
+        reason=failure.reason,
+        step=failure.step,
+        loss=failure.last_losses[-1] if failure.last_losses else 0.0,
+        gradient_norm=failure.gradient_norms[-1][1] if failure.gradient_norms else 0.0,
+        evidence=artifact_ref(evidence),
+        metering=common_pb2.Metering(
+            wall_s=failure.wall_s, gpu_s=failure.gpu_s, token_count=failure.token_count, flops=failure.flops
+        ),
+    )
 
 
 def _add_training(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, ports: Ports, event: Event) -> None:
     """Put the trained checkpoint, its report and its cost into the event, and the checkpoint into the lineage."""
-    finished = _trained(job, ports=ports, event=event)
+    finished = _trained(job, ports=ports, event=event, run_id=ready.position.run_id)
     report = TrainingReport.load(ports.store, finished.report)
     ready.checkpoint.CopyFrom(artifact_ref(finished.checkpoint))
     ready.training_report.CopyFrom(artifact_ref(finished.report))
@@ -153,16 +188,29 @@ def _add_training(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, po
     record(ports.store, Node(name, ready.position.run_id, tuple(inputs), _facts(report, ready=ready)))
 
 
-def _trained(job: TrainingJob, *, ports: Ports, event: Event) -> Finished:
+def _trained(job: TrainingJob, *, ports: Ports, event: Event, run_id: str) -> Finished:
     """The job's result; trains only where no event, run or process has trained the same job before."""
     finished = find_finished(ports.store, job)
     if finished is None:
-        with ports.backend.hold(job, is_stopping=event.is_stopping):
+        with _forgetting(job, ports=ports, run_id=run_id), ports.backend.hold(job, is_stopping=event.is_stopping):
             finished = find_finished(ports.store, job)  # another process may have finished it while we waited
             if finished is None:
                 finished = keep_finished(ports.store, ports.backend.train(job, is_stopping=event.is_stopping))
     ports.backend.forget(job)
     return finished
+
+
+@contextmanager
+def _forgetting(job: TrainingJob, *, ports: Ports, run_id: str) -> Iterator[None]:
+    """Leaves no resume point of a run that is over, whether it trains now or trained before a kill."""
+    try:
+        if has_ended(ports.store, run_id):
+            raise Interrupted(f"run {run_id} is over; job {job.job_id} is not trained")
+        yield
+    except Interrupted:
+        if has_ended(ports.store, run_id):
+            ports.backend.forget(job)
+        raise
 
 
 def _record_start(store: ArtifactStore, start: Artifact, *, run_id: str) -> None:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mendloop.artifacts.store import Artifact
-from mendloop.core.training import TrainingJob, TrainingReport
+from mendloop.core.errors import Permanent
+from mendloop.core.training import TrainingFailure, TrainingJob, TrainingReport
+
+
+class TrainingFailed(Permanent):
+    """A training became no checkpoint for a reason that its evidence shows; it would fail again."""
+
+    def __init__(self, failure: TrainingFailure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +29,17 @@ class Trained:
     gpu_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training is: its newest figures. held_out_loss is None until it is measured."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    tokens_per_s: float
+    held_out_loss: float | None
+
+
 class TrainingBackend(Protocol):
     """Trains one job at a time."""
 
@@ -27,7 +47,10 @@ class TrainingBackend(Protocol):
         """Keep other processes of this machine from training the job. Interrupted where stopped while waiting."""
 
     def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Trained:
-        """Train, or go on where a killed attempt stopped. Errors as in mendloop.core.errors."""
+        """Train, or go on where a killed attempt stopped.
+
+        Raises TrainingFailed where the training diverges; other errors as in mendloop.core.errors.
+        """
 
     def forget(self, job: TrainingJob) -> None:
         """Delete what the job left on this machine; its result is kept in the store."""

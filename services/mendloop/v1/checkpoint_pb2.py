@@ -25,21 +25,27 @@ _sym_db = _symbol_database.Default()
 from mendloop.v1 import common_pb2 as mendloop_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmendloop/v1/checkpoint.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\"\xf5\x02\n\x0f\x43heckpointReady\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12,\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.mendloop.v1.CheckpointKind\x12*\n\x08\x62\x61seline\x18\x04 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x0f\n\x07plan_id\x18\x05 \x01(\t\x12*\n\x08run_spec\x18\x06 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x31\n\x0ftraining_report\x18\x07 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\'\n\x08metering\x18\x08 \x01(\x0b\x32\x15.mendloop.v1.Metering\x12\x18\n\x10\x64iagnosis_wanted\x18\t \x01(\x08\"\xc2\x01\n\nGateResult\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12+\n\x05slice\x18\x02 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\t\n\x01n\x18\x04 \x01(\r\x12\x0e\n\x06\x62\x65\x66ore\x18\x05 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\x01\x12\x0b\n\x03low\x18\x07 \x01(\x01\x12\x0c\n\x04high\x18\x08 \x01(\x01\x12\x0f\n\x07p_value\x18\t \x01(\x01\x12\x13\n\x0brequirement\x18\n \x01(\t\"\xc2\x01\n\x12\x43heckpointPromoted\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12,\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12*\n\x08replaced\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12&\n\x05gates\x18\x04 \x03(\x0b\x32\x17.mendloop.v1.GateResult\"\xd8\x01\n\x12\x43heckpointRejected\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12,\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x30\n\x0erolled_back_to\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12&\n\x05gates\x18\x04 \x03(\x0b\x32\x17.mendloop.v1.GateResult\x12\x0e\n\x06reason\x18\x05 \x01(\t*\x8a\x01\n\x0e\x43heckpointKind\x12\x1f\n\x1b\x43HECKPOINT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECKPOINT_KIND_BASE\x10\x01\x12\x1d\n\x19\x43HECKPOINT_KIND_CANDIDATE\x10\x02\x12\x1e\n\x1a\x43HECKPOINT_KIND_REMEASURED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmendloop/v1/checkpoint.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\"\xf5\x02\n\x0f\x43heckpointReady\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12,\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.mendloop.v1.CheckpointKind\x12*\n\x08\x62\x61seline\x18\x04 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x0f\n\x07plan_id\x18\x05 \x01(\t\x12*\n\x08run_spec\x18\x06 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x31\n\x0ftraining_report\x18\x07 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\'\n\x08metering\x18\x08 \x01(\x0b\x32\x15.mendloop.v1.Metering\x12\x18\n\x10\x64iagnosis_wanted\x18\t \x01(\x08\"\xee\x02\n\x0eTrainingFailed\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.mendloop.v1.CheckpointKind\x12\x0f\n\x07plan_id\x18\x03 \x01(\t\x12*\n\x08run_spec\x18\x04 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x30\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32!.mendloop.v1.TrainingFailureCause\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0c\n\x04step\x18\x07 \x01(\r\x12\x0c\n\x04loss\x18\x08 \x01(\x01\x12\x15\n\rgradient_norm\x18\t \x01(\x01\x12*\n\x08\x65vidence\x18\n \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\'\n\x08metering\x18\x0b \x01(\x0b\x32\x15.mendloop.v1.Metering\"\xc2\x01\n\nGateResult\x12\x0c\n\x04gate\x18\x01 \x01(\t\x12+\n\x05slice\x18\x02 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12\x0e\n\x06passed\x18\x03 \x01(\x08\x12\t\n\x01n\x18\x04 \x01(\r\x12\x0e\n\x06\x62\x65\x66ore\x18\x05 \x01(\x01\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\x01\x12\x0b\n\x03low\x18\x07 \x01(\x01\x12\x0c\n\x04high\x18\x08 \x01(\x01\x12\x0f\n\x07p_value\x18\t \x01(\x01\x12\x13\n\x0brequirement\x18\n \x01(\t\"\xc2\x01\n\x12\x43heckpointPromoted\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12,\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12*\n\x08replaced\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12&\n\x05gates\x18\x04 \x03(\x0b\x32\x17.mendloop.v1.GateResult\"\xd8\x01\n\x12\x43heckpointRejected\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12,\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x30\n\x0erolled_back_to\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12&\n\x05gates\x18\x04 \x03(\x0b\x32\x17.mendloop.v1.GateResult\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xc4\x01\n\x14\x43heckpointRolledBack\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12,\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12*\n\x08restored\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0erolled_back_by\x18\x05 \x01(\t*\x8a\x01\n\x0e\x43heckpointKind\x12\x1f\n\x1b\x43HECKPOINT_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HECKPOINT_KIND_BASE\x10\x01\x12\x1d\n\x19\x43HECKPOINT_KIND_CANDIDATE\x10\x02\x12\x1e\n\x1a\x43HECKPOINT_KIND_REMEASURED\x10\x03*\x8a\x01\n\x14TrainingFailureCause\x12&\n\"TRAINING_FAILURE_CAUSE_UNSPECIFIED\x10\x00\x12%\n!TRAINING_FAILURE_CAUSE_NOT_FINITE\x10\x01\x12#\n\x1fTRAINING_FAILURE_CAUSE_DIVERGED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mendloop.v1.checkpoint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKPOINTKIND']._serialized_start=1061
-  _globals['_CHECKPOINTKIND']._serialized_end=1199
+  _globals['_CHECKPOINTKIND']._serialized_start=1629
+  _globals['_CHECKPOINTKIND']._serialized_end=1767
+  _globals['_TRAININGFAILURECAUSE']._serialized_start=1770
+  _globals['_TRAININGFAILURECAUSE']._serialized_end=1908
   _globals['_CHECKPOINTREADY']._serialized_start=72
   _globals['_CHECKPOINTREADY']._serialized_end=445
-  _globals['_GATERESULT']._serialized_start=448
-  _globals['_GATERESULT']._serialized_end=642
-  _globals['_CHECKPOINTPROMOTED']._serialized_start=645
-  _globals['_CHECKPOINTPROMOTED']._serialized_end=839
-  _globals['_CHECKPOINTREJECTED']._serialized_start=842
-  _globals['_CHECKPOINTREJECTED']._serialized_end=1058
+  _globals['_TRAININGFAILED']._serialized_start=448
+  _globals['_TRAININGFAILED']._serialized_end=814
+  _globals['_GATERESULT']._serialized_start=817
+  _globals['_GATERESULT']._serialized_end=1011
+  _globals['_CHECKPOINTPROMOTED']._serialized_start=1014
+  _globals['_CHECKPOINTPROMOTED']._serialized_end=1208
+  _globals['_CHECKPOINTREJECTED']._serialized_start=1211
+  _globals['_CHECKPOINTREJECTED']._serialized_end=1427
+  _globals['_CHECKPOINTROLLEDBACK']._serialized_start=1430
+  _globals['_CHECKPOINTROLLEDBACK']._serialized_end=1626
 # @@protoc_insertion_point(module_scope)

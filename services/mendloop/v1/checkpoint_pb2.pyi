@@ -48,6 +48,30 @@ CHECKPOINT_KIND_REMEASURED: CheckpointKind.ValueType  # 3
 """The checkpoint of before, measured again with a repaired evaluation; nothing was trained."""
 Global___CheckpointKind: _TypeAlias = CheckpointKind  # noqa: Y015
 
+class _TrainingFailureCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrainingFailureCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrainingFailureCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAINING_FAILURE_CAUSE_UNSPECIFIED: _TrainingFailureCause.ValueType  # 0
+    """Never sent."""
+    TRAINING_FAILURE_CAUSE_NOT_FINITE: _TrainingFailureCause.ValueType  # 1
+    """A loss or a gradient norm was NaN or infinite."""
+    TRAINING_FAILURE_CAUSE_DIVERGED: _TrainingFailureCause.ValueType  # 2
+    """The loss grew far above its start and above guessing, and stayed there."""
+
+class TrainingFailureCause(_TrainingFailureCause, metaclass=_TrainingFailureCauseEnumTypeWrapper):
+    """Why a training became no checkpoint."""
+
+TRAINING_FAILURE_CAUSE_UNSPECIFIED: TrainingFailureCause.ValueType  # 0
+"""Never sent."""
+TRAINING_FAILURE_CAUSE_NOT_FINITE: TrainingFailureCause.ValueType  # 1
+"""A loss or a gradient norm was NaN or infinite."""
+TRAINING_FAILURE_CAUSE_DIVERGED: TrainingFailureCause.ValueType  # 2
+"""The loss grew far above its start and above guessing, and stayed there."""
+Global___TrainingFailureCause: _TypeAlias = TrainingFailureCause  # noqa: Y015
+
 @_typing.final
 class CheckpointReady(_message.Message):
     """A checkpoint can be evaluated. Written by the trainer; read by the evaluator, the controller and other teams."""
@@ -113,6 +137,78 @@ class CheckpointReady(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointReady: _TypeAlias = CheckpointReady  # noqa: Y015
+
+@_typing.final
+class TrainingFailed(_message.Message):
+    """A training became no checkpoint and would fail again. Written by the trainer; read by the controller, which ends the
+    run with it, and by the gateway.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    RUN_SPEC_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    GRADIENT_NORM_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    METERING_FIELD_NUMBER: _builtins.int
+    kind: Global___CheckpointKind.ValueType
+    """Base or candidate: what it would have become."""
+    plan_id: _builtins.str
+    """Plan that asked for it; empty for a base."""
+    cause: Global___TrainingFailureCause.ValueType
+    """What went wrong."""
+    reason: _builtins.str
+    """One sentence with step, losses and what to change."""
+    step: _builtins.int
+    """Optimizer step at which it showed, from 1."""
+    loss: _builtins.float
+    """Loss of that step, in nats per labelled token; NaN or infinite where that is what went wrong."""
+    gradient_norm: _builtins.float
+    """Largest gradient norm before clipping of the steps up to it; 0 where none was measured."""
+    @_builtins.property
+    def position(self) -> _common_pb2.RunPosition:
+        """Position of the round that asked for it."""
+
+    @_builtins.property
+    def run_spec(self) -> _common_pb2.ArtifactRef:
+        """The run specification, so that a reader needs no state."""
+
+    @_builtins.property
+    def evidence(self) -> _common_pb2.ArtifactRef:
+        """Evidence: job, loss curve, gradient norms, health checks (JSON)."""
+
+    @_builtins.property
+    def metering(self) -> _common_pb2.Metering:
+        """Cost of the training until then."""
+
+    def __init__(
+        self,
+        *,
+        position: _common_pb2.RunPosition | None = ...,
+        kind: Global___CheckpointKind.ValueType = ...,
+        plan_id: _builtins.str = ...,
+        run_spec: _common_pb2.ArtifactRef | None = ...,
+        cause: Global___TrainingFailureCause.ValueType = ...,
+        reason: _builtins.str = ...,
+        step: _builtins.int = ...,
+        loss: _builtins.float = ...,
+        gradient_norm: _builtins.float = ...,
+        evidence: _common_pb2.ArtifactRef | None = ...,
+        metering: _common_pb2.Metering | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "metering", b"metering", "position", b"position", "run_spec", b"run_spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "evidence", b"evidence", "gradient_norm", b"gradient_norm", "kind", b"kind", "loss", b"loss", "metering", b"metering", "plan_id", b"plan_id", "position", b"position", "reason", b"reason", "run_spec", b"run_spec", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingFailed: _TypeAlias = TrainingFailed  # noqa: Y015
 
 @_typing.final
 class GateResult(_message.Message):
@@ -261,3 +357,47 @@ class CheckpointRejected(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointRejected: _TypeAlias = CheckpointRejected  # noqa: Y015
+
+@_typing.final
+class CheckpointRolledBack(_message.Message):
+    """A promotion was taken back. Written by the controller; read by the gateway and other teams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_BY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, in the person's words; may be empty."""
+    rolled_back_by: _builtins.str
+    """Who took it back; empty for a local run."""
+    @_builtins.property
+    def position(self) -> _common_pb2.RunPosition:
+        """Position of the round that had promoted it."""
+
+    @_builtins.property
+    def checkpoint(self) -> _common_pb2.ArtifactRef:
+        """The checkpoint that no longer stands."""
+
+    @_builtins.property
+    def restored(self) -> _common_pb2.ArtifactRef:
+        """The checkpoint that stands again."""
+
+    def __init__(
+        self,
+        *,
+        position: _common_pb2.RunPosition | None = ...,
+        checkpoint: _common_pb2.ArtifactRef | None = ...,
+        restored: _common_pb2.ArtifactRef | None = ...,
+        reason: _builtins.str = ...,
+        rolled_back_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "restored", b"restored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "reason", b"reason", "restored", b"restored", "rolled_back_by", b"rolled_back_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointRolledBack: _TypeAlias = CheckpointRolledBack  # noqa: Y015

@@ -338,6 +338,7 @@ class DiagnosisReady(_message.Message):
     METERING_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     evaluation_id: _builtins.str
     """Id of the evaluation that found the slice."""
     cause: Global___Cause.ValueType
@@ -352,6 +353,10 @@ class DiagnosisReady(_message.Message):
     """Number of diagnoses that the controller waits for."""
     summary: _builtins.str
     """One sentence for a person: the verdict and what it rests on, or why there is none."""
+    operation: _builtins.str
+    """The operation at which most failed outputs go wrong first, as the task's scorer names it. Written where the recipe
+    asks for step-level data; empty where no single operation stands out or nobody looked at steps.
+    """
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the checkpoint."""
@@ -397,10 +402,11 @@ class DiagnosisReady(_message.Message):
         metering: _common_pb2.Metering | None = ...,
         summary: _builtins.str = ...,
         also: _abc.Iterable[Global___Cause.ValueType] | None = ...,
+        operation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metering", b"metering", "position", b"position", "slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "cause", b"cause", "confidence", b"confidence", "evaluation_id", b"evaluation_id", "evidence", b"evidence", "failed_count", b"failed_count", "family", b"family", "interventions", b"interventions", "metering", b"metering", "position", b"position", "scores", b"scores", "slice", b"slice", "summary", b"summary", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "cause", b"cause", "confidence", b"confidence", "evaluation_id", b"evaluation_id", "evidence", b"evidence", "failed_count", b"failed_count", "family", b"family", "interventions", b"interventions", "metering", b"metering", "operation", b"operation", "position", b"position", "scores", b"scores", "slice", b"slice", "summary", b"summary", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

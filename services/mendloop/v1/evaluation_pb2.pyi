@@ -199,6 +199,46 @@ class SealedComparison(_message.Message):
 Global___SealedComparison: _TypeAlias = SealedComparison  # noqa: Y015
 
 @_typing.final
+class TwinComparison(_message.Message):
+    """Paired counts of public items and their fresh twins; no twin ever leaves the evaluator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLICE_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    n: _builtins.int
+    """Number of items of the slice that have a twin in this round."""
+    missing: _builtins.int
+    """Number of items of the slice without one."""
+    @_builtins.property
+    def slice(self) -> _common_pb2.CapabilitySlice:
+        """Slice of the public items that were weak under the baseline."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """16 counts that add up to n. The index adds 8 where the baseline got the item right, 4 where the candidate did,
+        2 where the baseline got the twin right, 1 where the candidate did.
+        """
+
+    def __init__(
+        self,
+        *,
+        slice: _common_pb2.CapabilitySlice | None = ...,
+        n: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slice", b"slice"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "missing", b"missing", "n", b"n", "slice", b"slice"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TwinComparison: _TypeAlias = TwinComparison  # noqa: Y015
+
+@_typing.final
 class EvalCompleted(_message.Message):
     """A checkpoint was measured. Written by the evaluator; read by the controller and the gateway."""
 
@@ -213,6 +253,7 @@ class EvalCompleted(_message.Message):
     WEAK_SLICE_COUNT_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     METERING_FIELD_NUMBER: _builtins.int
+    TWINS_FIELD_NUMBER: _builtins.int
     evaluation_id: _builtins.str
     """Id of the evaluation."""
     weak_slice_count: _builtins.int
@@ -245,6 +286,10 @@ class EvalCompleted(_message.Message):
     def metering(self) -> _common_pb2.Metering:
         """Cost of the evaluation."""
 
+    @_builtins.property
+    def twins(self) -> _containers.RepeatedCompositeFieldContainer[Global___TwinComparison]:
+        """The weak slices of the baseline against fresh twins of their items; empty for a base and where the suite has none."""
+
     def __init__(
         self,
         *,
@@ -257,10 +302,11 @@ class EvalCompleted(_message.Message):
         weak_slice_count: _builtins.int = ...,
         sealed: _abc.Iterable[Global___SealedComparison] | None = ...,
         metering: _common_pb2.Metering | None = ...,
+        twins: _abc.Iterable[Global___TwinComparison] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "metering", b"metering", "outcomes", b"outcomes", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "evaluation_id", b"evaluation_id", "metering", b"metering", "outcomes", b"outcomes", "position", b"position", "sealed", b"sealed", "slices", b"slices", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "checkpoint_ready", b"checkpoint_ready", "evaluation_id", b"evaluation_id", "metering", b"metering", "outcomes", b"outcomes", "position", b"position", "sealed", b"sealed", "slices", b"slices", "twins", b"twins", "weak_slice_count", b"weak_slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,19 +26,19 @@ from mendloop.v1 import common_pb2 as mendloop_dot_v1_dot_common__pb2
 from mendloop.v1 import diagnosis_pb2 as mendloop_dot_v1_dot_diagnosis__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emendloop/v1/intervention.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\x1a\x1bmendloop/v1/diagnosis.proto\"q\n\x08PlanItem\x12+\n\x05slice\x18\x01 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12\x15\n\rexample_count\x18\x02 \x01(\r\x12!\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x12.mendloop.v1.Cause\"\xb8\x03\n\x13InterventionPlanned\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.mendloop.v1.InterventionKind\x12$\n\x05items\x18\x04 \x03(\x0b\x32\x15.mendloop.v1.PlanItem\x12&\n\x05\x66ixes\x18\x05 \x03(\x0b\x32\x17.mendloop.v1.SettingFix\x12,\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12*\n\x08run_spec\x18\x07 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x31\n\x0ftraining_report\x18\x08 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x19\n\x11train_token_limit\x18\t \x01(\x04\x12\x14\n\x0creplay_share\x18\n \x01(\x01\x12\x18\n\x10\x64iagnosis_wanted\x18\x0b \x01(\x08\x12\x11\n\trationale\x18\x0c \x01(\t\"9\n\tDropCount\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\xa8\x02\n\x0e\x44\x61taBatchReady\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\'\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x15\n\rexample_count\x18\x03 \x01(\r\x12%\n\x05\x64rops\x18\x04 \x03(\x0b\x32\x16.mendloop.v1.DropCount\x12*\n\x08manifest\x18\x05 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\'\n\x08metering\x18\x06 \x01(\x0b\x32\x15.mendloop.v1.Metering\x12.\n\x04plan\x18\x07 \x01(\x0b\x32 .mendloop.v1.InterventionPlannedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emendloop/v1/intervention.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\x1a\x1bmendloop/v1/diagnosis.proto\"\x84\x01\n\x08PlanItem\x12+\n\x05slice\x18\x01 \x01(\x0b\x32\x1c.mendloop.v1.CapabilitySlice\x12\x15\n\rexample_count\x18\x02 \x01(\r\x12!\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x12.mendloop.v1.Cause\x12\x11\n\toperation\x18\x04 \x01(\t\"\xea\x03\n\x13InterventionPlanned\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.mendloop.v1.InterventionKind\x12$\n\x05items\x18\x04 \x03(\x0b\x32\x15.mendloop.v1.PlanItem\x12&\n\x05\x66ixes\x18\x05 \x03(\x0b\x32\x17.mendloop.v1.SettingFix\x12,\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12*\n\x08run_spec\x18\x07 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x31\n\x0ftraining_report\x18\x08 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x19\n\x11train_token_limit\x18\t \x01(\x04\x12\x14\n\x0creplay_share\x18\n \x01(\x01\x12\x18\n\x10\x64iagnosis_wanted\x18\x0b \x01(\x08\x12\x11\n\trationale\x18\x0c \x01(\t\x12\x13\n\x0bgpu_s_limit\x18\x15 \x01(\x01\x12\x1b\n\x13teacher_token_limit\x18\x16 \x01(\x04\"9\n\tDropCount\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\xb8\x02\n\x0e\x44\x61taBatchReady\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\'\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x15\n\rexample_count\x18\x03 \x01(\r\x12%\n\x05\x64rops\x18\x04 \x03(\x0b\x32\x16.mendloop.v1.DropCount\x12*\n\x08manifest\x18\x05 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\'\n\x08metering\x18\x06 \x01(\x0b\x32\x15.mendloop.v1.Metering\x12.\n\x04plan\x18\x07 \x01(\x0b\x32 .mendloop.v1.InterventionPlanned\x12\x0e\n\x06record\x18\x08 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mendloop.v1.intervention_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLANITEM']._serialized_start=102
-  _globals['_PLANITEM']._serialized_end=215
-  _globals['_INTERVENTIONPLANNED']._serialized_start=218
-  _globals['_INTERVENTIONPLANNED']._serialized_end=658
-  _globals['_DROPCOUNT']._serialized_start=660
-  _globals['_DROPCOUNT']._serialized_end=717
-  _globals['_DATABATCHREADY']._serialized_start=720
-  _globals['_DATABATCHREADY']._serialized_end=1016
+  _globals['_PLANITEM']._serialized_start=103
+  _globals['_PLANITEM']._serialized_end=235
+  _globals['_INTERVENTIONPLANNED']._serialized_start=238
+  _globals['_INTERVENTIONPLANNED']._serialized_end=728
+  _globals['_DROPCOUNT']._serialized_start=730
+  _globals['_DROPCOUNT']._serialized_end=787
+  _globals['_DATABATCHREADY']._serialized_start=790
+  _globals['_DATABATCHREADY']._serialized_end=1102
 # @@protoc_insertion_point(module_scope)

@@ -29,10 +29,15 @@ class PlanItem(_message.Message):
     SLICE_FIELD_NUMBER: _builtins.int
     EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Number of examples to add."""
     cause: _diagnosis_pb2.Cause.ValueType
     """The cause that asks for it."""
+    operation: _builtins.str
+    """Operation of a step that right solutions of the examples must contain, as the task's scorer names it. Written by the
+    controller where the recipe asks for step-level data; empty means "any example of the slice".
+    """
     @_builtins.property
     def slice(self) -> _common_pb2.CapabilitySlice:
         """The slice that needs data."""
@@ -43,10 +48,11 @@ class PlanItem(_message.Message):
         slice: _common_pb2.CapabilitySlice | None = ...,
         example_count: _builtins.int = ...,
         cause: _diagnosis_pb2.Cause.ValueType = ...,
+        operation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "example_count", b"example_count", "slice", b"slice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "example_count", b"example_count", "operation", b"operation", "slice", b"slice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -70,6 +76,8 @@ class InterventionPlanned(_message.Message):
     REPLAY_SHARE_FIELD_NUMBER: _builtins.int
     DIAGNOSIS_WANTED_FIELD_NUMBER: _builtins.int
     RATIONALE_FIELD_NUMBER: _builtins.int
+    GPU_S_LIMIT_FIELD_NUMBER: _builtins.int
+    TEACHER_TOKEN_LIMIT_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Id of the plan: hash of its content."""
     kind: _diagnosis_pb2.InterventionKind.ValueType
@@ -82,6 +90,10 @@ class InterventionPlanned(_message.Message):
     """Whether weak slices of the candidate shall be diagnosed."""
     rationale: _builtins.str
     """Why this plan, in one sentence with its figures."""
+    gpu_s_limit: _builtins.float
+    """GPU-seconds that making the data, training and measuring may take together; 0 where they are not limited."""
+    teacher_token_limit: _builtins.int
+    """Tokens that teachers may generate; 0 where they are not limited."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round that will try it."""
@@ -121,10 +133,12 @@ class InterventionPlanned(_message.Message):
         replay_share: _builtins.float = ...,
         diagnosis_wanted: _builtins.bool = ...,
         rationale: _builtins.str = ...,
+        gpu_s_limit: _builtins.float = ...,
+        teacher_token_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "run_spec", b"run_spec", "training_report", b"training_report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "diagnosis_wanted", b"diagnosis_wanted", "fixes", b"fixes", "items", b"items", "kind", b"kind", "plan_id", b"plan_id", "position", b"position", "rationale", b"rationale", "replay_share", b"replay_share", "run_spec", b"run_spec", "train_token_limit", b"train_token_limit", "training_report", b"training_report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "diagnosis_wanted", b"diagnosis_wanted", "fixes", b"fixes", "gpu_s_limit", b"gpu_s_limit", "items", b"items", "kind", b"kind", "plan_id", b"plan_id", "position", b"position", "rationale", b"rationale", "replay_share", b"replay_share", "run_spec", b"run_spec", "teacher_token_limit", b"teacher_token_limit", "train_token_limit", b"train_token_limit", "training_report", b"training_report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -173,8 +187,11 @@ class DataBatchReady(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     METERING_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Number of examples."""
+    record: _builtins.str
+    """Record of the batch's rows: Preference (prompt, chosen, rejected, source, axes); empty means Example."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round."""
@@ -209,10 +226,11 @@ class DataBatchReady(_message.Message):
         manifest: _common_pb2.ArtifactRef | None = ...,
         metering: _common_pb2.Metering | None = ...,
         plan: Global___InterventionPlanned | None = ...,
+        record: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "record", b"record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

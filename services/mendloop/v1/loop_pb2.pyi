@@ -66,6 +66,34 @@ LOOP_OUTCOME_EVALUATION_FIXED: LoopOutcome.ValueType  # 8
 """The evaluation was at fault and is repaired; the checkpoint of before stands."""
 Global___LoopOutcome: _TypeAlias = LoopOutcome  # noqa: Y015
 
+class _SteeringAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SteeringActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SteeringAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEERING_ACTION_UNSPECIFIED: _SteeringAction.ValueType  # 0
+    """Never sent."""
+    STEERING_ACTION_PAUSE: _SteeringAction.ValueType  # 1
+    """No further step is taken; work that began ends by itself."""
+    STEERING_ACTION_RESUME: _SteeringAction.ValueType  # 2
+    """A paused run goes on."""
+    STEERING_ACTION_ROLL_BACK: _SteeringAction.ValueType  # 3
+    """The last promotion is taken back; a run that goes on ends."""
+
+class SteeringAction(_SteeringAction, metaclass=_SteeringActionEnumTypeWrapper):
+    """What a person does with a run that goes on or is over."""
+
+STEERING_ACTION_UNSPECIFIED: SteeringAction.ValueType  # 0
+"""Never sent."""
+STEERING_ACTION_PAUSE: SteeringAction.ValueType  # 1
+"""No further step is taken; work that began ends by itself."""
+STEERING_ACTION_RESUME: SteeringAction.ValueType  # 2
+"""A paused run goes on."""
+STEERING_ACTION_ROLL_BACK: SteeringAction.ValueType  # 3
+"""The last promotion is taken back; a run that goes on ends."""
+Global___SteeringAction: _TypeAlias = SteeringAction  # noqa: Y015
+
 @_typing.final
 class LoopRequested(_message.Message):
     """Somebody asks for a run. Written by the gateway or CLI; read by the trainer (base) and the controller."""
@@ -131,6 +159,42 @@ class LoopCancelled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoopCancelled: _TypeAlias = LoopCancelled  # noqa: Y015
+
+@_typing.final
+class LoopSteered(_message.Message):
+    """Somebody steers a run. Written by the gateway or CLI; read by the controller and the gateway."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STEERED_BY_FIELD_NUMBER: _builtins.int
+    action: Global___SteeringAction.ValueType
+    """What shall be done."""
+    reason: _builtins.str
+    """Why, in the person's words; may be empty."""
+    steered_by: _builtins.str
+    """Who asks; empty for a local run."""
+    @_builtins.property
+    def position(self) -> _common_pb2.RunPosition:
+        """Position at the time of the request."""
+
+    def __init__(
+        self,
+        *,
+        position: _common_pb2.RunPosition | None = ...,
+        action: Global___SteeringAction.ValueType = ...,
+        reason: _builtins.str = ...,
+        steered_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "position", b"position", "reason", b"reason", "steered_by", b"steered_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoopSteered: _TypeAlias = LoopSteered  # noqa: Y015
 
 @_typing.final
 class ApprovalRequested(_message.Message):
@@ -216,7 +280,7 @@ class BudgetExceeded(_message.Message):
     USED_FIELD_NUMBER: _builtins.int
     REQUESTED_FIELD_NUMBER: _builtins.int
     resource: _builtins.str
-    """Which budget: new_examples, train_tokens or wall_s."""
+    """Which budget: new_examples, train_tokens, wall_s, gpu_s, teacher_tokens or money."""
     limit: _builtins.float
     """The limit in the unit of the resource."""
     used: _builtins.float

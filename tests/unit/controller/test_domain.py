@@ -8,10 +8,16 @@ from hypothesis import strategies as st
 
 from mendloop.controller.domain.allocation import allocate
 from mendloop.controller.domain.budget import (
+    GPU_S,
+    MONEY,
     NEW_EXAMPLES,
+    TEACHER_TOKENS,
     TRAIN_TOKENS,
     WALL_S,
+    Usage,
     examples_of_round,
+    limits_of_work,
+    metered_requests,
     reserve,
     settle,
     shortage,
@@ -52,6 +58,7 @@ def test_negative_weight_is_refused_with_its_value() -> None:
 
 def test_token_bound_assumes_that_every_example_is_as_long_as_the_cut_allows() -> None:
     assert token_bound(TrainSettings(steps=10, batch_size=4, max_tokens=8)) == 320
+    assert token_bound(TrainSettings(steps=10, batch_size=4, max_tokens=8, objective="dpo")) == 640
 
 
 def test_reservation_counts_until_it_is_settled_with_what_was_metered() -> None:
@@ -74,6 +81,47 @@ def test_work_that_cannot_end_before_the_wall_clock_budget_is_refused() -> None:
     assert missing is not None
     assert (missing.resource, missing.used, missing.requested) == (WALL_S, 71, 30)
     assert shortage((), BUDGET, requests={WALL_S: 29}, elapsed_s=71) is None
+
+
+PRICED = BudgetSettings(gpu_s=100, teacher_tokens=1000, money=10, prices={"gpu_hour": 36, "teacher_mtokens": 1000})
+
+
+def test_plan_reserves_its_share_of_what_is_left_of_gpu_seconds_tokens_and_money() -> None:
+    ledger = settle(reserve("p1", {GPU_S: 50, MONEY: 5}), "p1", metered={GPU_S: 20, MONEY: 2})
+    rules = {"need": Usage(gpu_s=1), "outside": Usage(gpu_s=20), "rounds_left": 2, "has_teacher": True}
+    asked = metered_requests(ledger, PRICED, **rules)
+    assert asked == pytest.approx({GPU_S: (100 - 20 - 20) / 2, TEACHER_TOKENS: 500, MONEY: (10 - 2 - 0.2) / 2})
+    assert metered_requests(ledger, BudgetSettings(), **rules) == {}
+
+
+def test_plan_that_needs_more_than_its_share_asks_for_its_need_and_is_refused_where_it_does_not_fit() -> None:
+    need = Usage(gpu_s=90)
+    outside = Usage(gpu_s=20)
+    asked = metered_requests((), PRICED, need=need, outside=outside, rounds_left=4, has_teacher=False)
+    missing = shortage((), PRICED, requests=asked, elapsed_s=0, outside=outside)
+    assert asked[GPU_S] == 90
+    assert missing is not None
+    assert (missing.resource, missing.limit, missing.used, missing.requested) == (GPU_S, 100, 20, 90)
+
+
+def test_share_that_is_all_that_is_left_fits_in_spite_of_rounding() -> None:
+    budget = BudgetSettings(gpu_s=0.3)
+    ledger = settle(reserve("p1", {GPU_S: 0.1}), "p1", metered={GPU_S: 0.1})
+    asked = metered_requests(ledger, budget, need=Usage(), outside=Usage(), rounds_left=1, has_teacher=True)
+    assert shortage(ledger, budget, requests=asked, elapsed_s=0) is None
+
+
+def test_limits_of_a_plans_work_cost_no_more_than_its_money() -> None:
+    limits = limits_of_work({MONEY: 5, TEACHER_TOKENS: 4000}, PRICED.prices, need=Usage(gpu_s=100))
+    assert limits == Usage(250, 2500)  # half of the money each
+    assert limits.money(PRICED.prices) == pytest.approx(5)
+    assert limits_of_work({MONEY: 5}, PRICED.prices, need=Usage(gpu_s=400)) == Usage(400, 1000)
+    assert limits_of_work({GPU_S: 7}, PRICED.prices, need=Usage()) == Usage(7, 0)
+
+
+def test_money_without_a_price_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing has a price"):
+        BudgetSettings(money=3)
 
 
 def test_examples_are_shared_over_the_rounds_that_are_left() -> None:

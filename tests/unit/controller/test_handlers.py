@@ -12,6 +12,7 @@ from controller_world import (
     LOOK,
     RUN,
     WEAK,
+    MemoryRuns,
     World,
     names,
     of,
@@ -24,7 +25,7 @@ from mendloop.artifacts.lineage import find
 from mendloop.core.errors import InvalidEvent, Permanent
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.wire import artifact_of, artifact_ref
-from mendloop.v1 import checkpoint_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2
+from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2
 
 TRAINING = diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX
 EVALUATION = diagnosis_pb2.INTERVENTION_KIND_EVALUATION_FIX
@@ -178,6 +179,25 @@ def test_empty_batch_ends_the_run_and_settles_the_budget(world: World) -> None:
     assert {row.resource: row.used for row in world.state().reservations}["new_examples"] == 0
 
 
+def test_the_operation_of_a_diagnosis_is_that_of_the_plan(world: World) -> None:
+    base = world.evaluated(world.base_ready(report=world.report()), WEAK, weak=1)
+    diagnosis = world.diagnosed(base)
+    diagnosis.operation = "jump"
+    plan = only(world.send(world.requested(), base, diagnosis), intervention_pb2.InterventionPlanned)
+    assert [item.operation for item in plan.items] == ["jump"]
+
+
+def test_empty_batch_of_a_dead_teacher_ends_the_run_with_its_address_and_settles_the_budget(world: World) -> None:
+    plan = world.until_plan()
+    batch = world.batched(plan, count=0)
+    del batch.drops[:]
+    batch.drops.add(stage="source", reason="teacher:t: the teacher at http://a/v1 does not answer")
+    finished = only(world.send(batch), loop_pb2.LoopFinished)
+    assert finished.outcome == loop_pb2.LOOP_OUTCOME_ABSTAINED
+    assert "source: teacher:t: the teacher at http://a/v1 does not answer" in finished.summary
+    assert all(row.is_settled for row in world.state().reservations)
+
+
 def test_training_that_does_not_fit_the_token_budget_exceeds_it_before_any_plan(tmp_path: Path) -> None:
     world = World(tmp_path, budget={"train_tokens": 1000})
     base = world.evaluated(world.base_ready(), WEAK, weak=1)
@@ -195,6 +215,26 @@ def test_wall_clock_that_is_spent_exceeds_the_budget(tmp_path: Path) -> None:
     world.now += 61
     exceeded = only(world.send(world.diagnosed(base)), loop_pb2.BudgetExceeded)
     assert (exceeded.resource, exceeded.used) == ("wall_s", 61)
+
+
+def test_gpu_seconds_that_the_base_used_up_exceed_the_budget_with_all_figures(tmp_path: Path) -> None:
+    world = World(tmp_path, budget={"gpu_s": 10})
+    base = world.evaluated(world.base_ready(), WEAK, weak=1)
+    base.metering.gpu_s = 6
+    exceeded = only(world.send(world.requested(), base, world.diagnosed(base)), loop_pb2.BudgetExceeded)
+    assert (exceeded.resource, exceeded.limit, exceeded.used, exceeded.requested) == ("gpu_s", 10, 6, 6)
+
+
+def test_plan_carries_its_limits_and_is_settled_with_what_was_metered(tmp_path: Path) -> None:
+    prices = {"gpu_hour": 3600, "teacher_mtokens": 0.0}
+    world = World(tmp_path, budget={"gpu_s": 100, "teacher_tokens": 5000, "money": 80, "prices": prices})
+    plan = world.until_plan()
+    assert (plan.gpu_s_limit, plan.teacher_token_limit) == (80, 5000)
+    batch, ready = world.batched(plan), world.candidate_ready(plan)
+    batch.metering.token_count, ready.metering.gpu_s = 700, 12
+    world.send(batch, world.evaluated(ready, BETTER, sealed=sealed_counts()))
+    used = {row.resource: row.used for row in world.state().reservations}
+    assert (used["gpu_s"], used["teacher_tokens"], used["money"]) == (12, 700, 12)
 
 
 def test_plan_that_needs_approval_waits_for_a_person(tmp_path: Path) -> None:
@@ -234,6 +274,27 @@ def test_dead_letter_of_a_service_fails_the_run_with_its_reason(world: World) ->
     finished = only(world.send(world.dead(world.batched(plan))), loop_pb2.LoopFinished)
     assert finished.outcome == loop_pb2.LOOP_OUTCOME_FAILED
     assert "trainer gave up on DataBatchReady after 1 tries: Permanent: it broke" in finished.summary
+
+
+def test_a_failed_training_ends_the_run_with_its_cause_and_settles_what_it_cost(world: World) -> None:
+    plan = world.until_plan()
+    world.send(world.batched(plan))
+    failed = checkpoint_pb2.TrainingFailed(
+        position=plan.position,
+        plan_id=plan.plan_id,
+        cause=checkpoint_pb2.TRAINING_FAILURE_CAUSE_DIVERGED,
+        reason="mean loss 50 at step 4",
+        evidence=ref("evidence"),
+        metering=common_pb2.Metering(wall_s=2, token_count=77),
+    )
+
+    finished = only(world.send(failed), loop_pb2.LoopFinished)
+
+    assert finished.outcome == loop_pb2.LOOP_OUTCOME_FAILED
+    assert "the training failed (diverged): mean loss 50 at step 4; evidence" in finished.summary
+    rows = [row for row in world.state().reservations if row.plan_id == plan.plan_id]
+    assert all(row.is_settled for row in rows)
+    assert {row.resource: row.used for row in rows}["train_tokens"] == 77
 
 
 def test_dead_letter_about_the_request_itself_fails_the_run_without_its_specification(world: World) -> None:
@@ -307,6 +368,30 @@ def test_second_round_starts_from_the_promoted_candidate_and_its_weak_slices(tmp
     assert finished.checkpoint == candidate.checkpoint
 
 
+def test_second_round_says_what_its_examples_are_expected_to_bring(tmp_path: Path) -> None:
+    world = World(tmp_path, rounds=2, allocation={"strategy": "expected_gain"})
+    plan = world.until_plan()
+    assert "split by failed items" in plan.rationale
+    measured = world.evaluated(world.candidate_ready(plan), {**BETTER, "jump": 60}, weak=1, sealed=sealed_counts())
+    world.send(world.batched(plan, count=32), measured)
+    second = only(world.send(world.diagnosed(measured, failed=40)), intervention_pb2.InterventionPlanned)
+    # 98 failures became 40 with 32 examples: 40 will become about 16 with 32 more
+    assert "split by expected gain" in second.rationale
+    assert "expected to put right 23.7 ±" in second.rationale
+
+
+def test_round_that_promises_less_than_the_floor_is_not_planned(tmp_path: Path) -> None:
+    world = World(tmp_path, rounds=2, allocation={"floor": 30})
+    plan = world.until_plan()
+    candidate = world.candidate_ready(plan)
+    measured = world.evaluated(candidate, {**BETTER, "jump": 60}, weak=1, sealed=sealed_counts())
+    world.send(world.batched(plan, count=32), measured)
+    finished = only(world.send(world.diagnosed(measured, failed=40)), loop_pb2.LoopFinished)
+    assert finished.outcome == loop_pb2.LOOP_OUTCOME_PROMOTED
+    assert finished.checkpoint == candidate.checkpoint
+    assert "below the floor of 30" in finished.summary
+
+
 def test_evaluation_fix_that_helps_ends_with_the_score_repaired_and_no_checkpoint_changed(world: World) -> None:
     plan = world.until_plan(kind=EVALUATION, fixes={"suite.max_new_tokens": "128"})
     out = world.send(world.evaluated(world.remeasured_ready(plan), BETTER))
@@ -334,6 +419,22 @@ def test_round_after_an_evaluation_fix_uses_its_specification_and_the_old_traini
     assert second.run_spec == repaired
     assert second.training_report == world.base_ready(report=world.report()).training_report
     assert second.checkpoint == ref("base")
+
+
+def test_sealed_items_count_their_queries_over_rounds_and_runs_and_stop_at_their_budget(tmp_path: Path) -> None:
+    runs = MemoryRuns()
+    told = []
+    for run_id in ("tiny-1", "tiny-2", "tiny-3"):
+        world = World(tmp_path, runs=runs, run_id=run_id, gates={"sealed_queries": 2})
+        plan = world.until_plan()
+        out = world.send(
+            world.batched(plan), world.evaluated(world.candidate_ready(plan), BETTER, sealed=sealed_counts())
+        )
+        decided = of(out, checkpoint_pb2.CheckpointPromoted) + of(out, checkpoint_pb2.CheckpointRejected)
+        told += [(gate.passed, gate.requirement) for gate in decided[0].gates if gate.gate == "sealed_agrees"]
+    assert [passed for passed, _ in told] == [True, True, False]
+    assert [words.count("1 left") + words.count("0 left") for _, words in told] == [1, 1, 0]
+    assert "draw new sealed items" in told[2][1]
 
 
 def test_plan_and_gate_are_in_the_lineage(world: World) -> None:

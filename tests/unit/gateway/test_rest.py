@@ -119,6 +119,13 @@ def test_model_outside_the_models_folder_is_refused(client: TestClient, model: s
     assert "models_dir" in _is_problem(answer, 422)["detail"]
 
 
+def test_a_teacher_is_refused_over_the_network(client: TestClient, parts: Parts) -> None:
+    teacher = {"url": "http://169.254.169.254/v1", "model": "m", "api_key_file": "/etc/passwd"}
+    answer = client.post("/v1/runs", json=recipe_document(teacher=teacher))
+    assert "teacher names a file and an address" in _is_problem(answer, 422)["detail"]
+    assert _published(parts, "LoopRequested") == []
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
@@ -214,6 +221,21 @@ def test_finished_run_cannot_be_cancelled(client: TestClient, parts: Parts) -> N
     parts.bus.publish([*data_run("r1")[:2], sent(finished("r1"), second=30)])
     wait_until(lambda: (view := parts.feed.runs.view("r1")) and view.finish)
     assert "is over: promoted" in _is_problem(client.post("/v1/runs/r1/cancel", json={}), 409)["detail"]
+
+
+def test_run_is_paused_and_resumed_with_who_and_why(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1", events=3)
+    assert client.post("/v1/runs/r1/pause", json={"reason": "night", "by": "ada"}).status_code == 202
+    wait_until(lambda: client.get("/v1/runs/r1").json()["state"] == "paused")
+    assert client.post("/v1/runs/r1/resume").status_code == 202
+    wait_until(lambda: client.get("/v1/runs/r1").json()["state"] != "paused")
+    asked = [loop_pb2.LoopSteered.FromString(envelope.value) for envelope in _published(parts, "LoopSteered")]
+    assert [(m.reason, m.steered_by) for m in asked] == [("night", "ada"), ("", "")]
+
+
+def test_run_without_a_promotion_cannot_be_rolled_back(client: TestClient, parts: Parts) -> None:
+    _publish(parts, "r1", events=3)
+    assert "no promotion that stands" in _is_problem(client.post("/v1/runs/r1/rollback", json={}), 409)["detail"]
 
 
 def test_approval_carries_who_and_why(client: TestClient, parts: Parts) -> None:

@@ -26,7 +26,7 @@ from mendloop.bus.base import Delivery
 from mendloop.core.errors import InvalidEvent
 from mendloop.core.events import Envelope
 from mendloop.runs.view import RunView, fold, seconds_by_stage, stage_of, state_of, to_document
-from mendloop.v1 import diagnosis_pb2, loop_pb2
+from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, loop_pb2
 
 
 def _folded(events: list[Envelope]) -> RunView:
@@ -211,3 +211,21 @@ def test_document_is_json_without_loss_of_uncertainty() -> None:
     assert document["rounds"][1]["decision"]["gates"][0]["requirement"] == "p < 0.05"
     assert document["started_at"] == START.isoformat()
     assert document["rounds"][0]["diagnoses"][0]["evidence"][0]["probe"] == "coverage"
+
+
+def test_a_failed_training_stands_in_its_round_with_cause_and_cost() -> None:
+    failed = checkpoint_pb2.TrainingFailed(
+        position=position("r1", round=1),
+        cause=checkpoint_pb2.TRAINING_FAILURE_CAUSE_NOT_FINITE,
+        reason="the loss became nan at step 3",
+        step=3,
+        metering=common_pb2.Metering(wall_s=2.0, token_count=90),
+    )
+
+    view = _folded([sent(failed)])
+
+    (part,) = view.rounds
+    assert part.training_failure is not None
+    assert (part.training_failure.cause, part.training_failure.step) == ("not_finite", 3)
+    assert view.cost.token_count == 90
+    assert json.loads(json.dumps(to_document(view)))["rounds"][0]["training_failure"]["cause"] == "not_finite"

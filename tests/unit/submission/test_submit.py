@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import get_rows
 from mendloop.bus.local import LocalBus
 from mendloop.core.contracts import all_topics
-from mendloop.core.errors import InvalidRecipe
+from mendloop.core.errors import InvalidRecipe, MendloopError
 from mendloop.core.recipe import Recipe, parse_recipe
-from mendloop.core.records import Example, Item
+from mendloop.core.records import Example, Item, fingerprint
 from mendloop.core.run_spec import RunSpec
 from mendloop.submission import submit as submission
 from mendloop.submission.schema import recipe_schema
@@ -36,6 +37,13 @@ def _resolve(folder: Path, **changes: Any) -> RunSpec:
     return resolve(
         recipe, store=ArtifactStore(folder / "store"), sealed_store=ArtifactStore(folder / "sealed"), base_dir=folder
     )
+
+
+def test_rewordings_of_a_family_without_other_words_are_refused(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    with pytest.raises(FieldFault, match="cannot say its prompts in other words") as fault:
+        _resolve(tmp_path, rewordings=True)
+    assert fault.value.field == "rewordings"
 
 
 def test_evaluation_items_leave_corpus_and_pool(tmp_path: Path) -> None:
@@ -150,3 +158,36 @@ def test_schema_describes_every_section() -> None:
     assert schema["additionalProperties"] is False
     assert {"TrainSettings", "SuiteSettings", "GateSettings"} <= set(schema["$defs"])
     assert schema["$defs"]["SuiteSettings"]["properties"]["weak_below"]["description"]
+
+
+def test_twins_of_a_family_that_draws_none_are_refused_with_the_field(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    with pytest.raises(FieldFault, match="draws no twins") as caught:
+        _resolve(tmp_path, suite={**recipe_document()["suite"], "twins": True})
+    assert caught.value.field == "suite.twins"
+
+
+class TwinningTask(CountingTask):
+    """The twin of an item is a number of the corpus, or one that is not."""
+
+    def twin(self, item: Item, *, seed: int) -> Item | None:
+        number = 3 if item.item_id == "search-0" else 1000 + seed % 100_000
+        return Item(f"n{number}", f"number {number}", str(number), item.split)
+
+
+def test_twins_lie_in_the_sealed_store_and_leave_the_corpus_like_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_directory(tmp_path)
+    monkeypatch.setattr(submission, "find_task", lambda name, options: TwinningTask())
+    spec = _resolve(tmp_path, suite={**recipe_document()["suite"], "twins": True}, rounds=2)
+    store, sealed = ArtifactStore(tmp_path / "store"), ArtifactStore(tmp_path / "sealed")
+    assert spec.twins is not None
+    twins = get_rows(sealed, spec.twins, kind=Item)
+    assert len(twins) == 2 * 60 - 1  # one number was taken in the first round already
+    marks = json.loads(store.get(spec.fingerprints))["fingerprints"]
+    assert {fingerprint(twin.prompt) for twin in twins} <= set(marks)
+    assert "number 3" not in {row.prompt for row in get_rows(store, spec.corpus, kind=Example)}
+    assert spec.twins == RunSpec.load(store, spec.store(store)).twins
+    with pytest.raises(MendloopError):
+        store.get(spec.twins)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
 
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import fingerprint
-from mendloop.core.tasks import Options, Task, find_task
+from mendloop.core.tasks import Options, Task, find_task, matches
 from mendloop.evaluator.domain.health import check_scorer
 from mendloop.suites.dynamic import Question, suite
 from mendloop.suites.scan_fresh import scan_fresh
@@ -123,13 +125,88 @@ class TestReasoningGym:
         assert self._task("chain_sum").score(one, one.target).value == 1.0
 
     @pytest.mark.parametrize(
-        "options", [{"dataset": "unheard_of"}, {"dataset": "chain_sum", "config": {"min_terms": -1}}, {"data": 1}]
+        "options",
+        [
+            {"dataset": "unheard_of"},
+            {"dataset": "chain_sum", "config": {"min_terms": -1}},
+            {"data": 1},
+            {},
+            {"dataset": "chain_sum", "datasets": {"spell_backward": {}}},
+        ],
     )
     def test_wrong_options_are_refused(self, options: dict[str, Any]) -> None:
         from mendloop.suites.reasoning_gym import reasoning_gym_task
 
         with pytest.raises(InvalidRecipe, match="reasoning-gym"):
             reasoning_gym_task(options)
+
+    def _several(self) -> Task:
+        from mendloop.suites.reasoning_gym import reasoning_gym_task
+
+        terms = {"min_terms": 2, "max_terms": 5}
+        return reasoning_gym_task({"datasets": {"chain_sum": terms, "spell_backward": {}, "count_bits": {}}})
+
+    def test_several_generators_share_a_suite_equally_and_each_scores_its_own_items(self) -> None:
+        task = self._several()
+        items = task.items(counts={"search": 96}, seed=0)
+
+        assert Counter(one.axes["dataset"] for one in items) == dict.fromkeys(
+            [("chain_sum",), ("spell_backward",), ("count_bits",)], 32
+        )
+        assert all(self._several().score(one, one.target).value == 1.0 for one in items)
+        assert all(self._several().score(one, "no").value < 1.0 for one in items)
+
+    @pytest.mark.parametrize(
+        "conditions",
+        [
+            [("dataset", "spell_backward")],
+            [("dataset", "chain_sum"), ("num_terms", "4")],
+            [],
+        ],
+    )
+    def test_the_teacher_honours_dataset_and_difficulty_and_verifies(self, conditions: list[tuple[str, str]]) -> None:
+        task = self._several()
+
+        taught = list(islice(task.teach(conditions, seed=3), 40))
+
+        assert len({row.prompt for row in taught}) == 40
+        assert all(matches(row.axes, conditions) and task.annotate(row.prompt) == row.axes for row in taught)
+        assert all(task.verify(row.prompt, row.completion) for row in taught)
+        assert not any(task.verify(row.prompt, "no") for row in taught)
+
+    def test_the_same_seed_teaches_the_same_and_another_one_something_else(self) -> None:
+        def taught(seed: int) -> list[str]:
+            return [row.prompt for row in islice(self._several().teach([], seed=seed), 40)]
+
+        assert taught(3) == taught(3)
+        assert len(set(taught(3)) & set(taught(4))) <= 2, "count_bits has few questions"
+
+    def test_a_generator_that_the_suite_does_not_have_cannot_be_taught(self) -> None:
+        with pytest.raises(ValueError, match="no generator tower_of_hanoi in this suite"):
+            next(self._several().teach([("dataset", "tower_of_hanoi")], seed=0))
+
+    def test_no_seed_of_the_teacher_is_one_of_items_corpus_or_pool(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from mendloop.suites import reasoning_gym as family
+
+        seeds: list[int] = []
+        made = family._dataset
+
+        def noted(name: str, settings: str, seed: int) -> Any:
+            seeds.append(seed)
+            return made(name, settings, seed)
+
+        monkeypatch.setattr(family, "_dataset", noted)
+        task = self._task("count_bits")
+        task.items(counts={"search": 600}, seed=0)
+        task.corpus({"count": 600})
+        task.pool({"count": 600})
+        others = {seed + entry for seed in seeds for entry in range(family.BLOCK)}
+        seeds.clear()
+        list(islice(task.teach([], seed=0), 600))
+
+        taught = {seed + entry for seed in seeds for entry in range(family.BLOCK)}
+        assert max(others) < min(taught)
+        assert max(taught) < 2**32
 
 
 def test_the_families_are_registered() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ from google.protobuf.message import Message
 
 from mendloop.artifacts.lineage import Node, find, record
 from mendloop.artifacts.store import Artifact, ArtifactStore
+from mendloop.bus.endings import note_ended
 from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.recipe import TrainSettings
-from mendloop.core.training import TrainingJob, TrainingReport
+from mendloop.core.training import TrainingFailure, TrainingJob, TrainingReport
 from mendloop.core.wire import artifact_of, artifact_ref
 from mendloop.trainer.handlers import Ports, handlers
-from mendloop.trainer.ports import Trained
+from mendloop.trainer.ports import Trained, TrainingFailed
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
 
 BINARY = "application/octet-stream"
@@ -35,6 +37,7 @@ class FakeTraining:
     forgotten: list[str] = field(default_factory=list)
     on_hold: Callable[[TrainingJob], None] = lambda job: None
     error: Exception | None = None
+    failure: Callable[[TrainingJob], TrainingFailure] | None = None
 
     @contextmanager
     def hold(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Iterator[None]:
@@ -45,6 +48,8 @@ class FakeTraining:
         if self.error:
             raise self.error
         self.trained.append(job)
+        if self.failure:
+            raise TrainingFailed(self.failure(job))
         checkpoint = self.store.put(f"checkpoint of {job.job_id}".encode(), media_type=BINARY)
         return Trained(checkpoint, _report(job), gpu_s=1.5)
 
@@ -79,6 +84,12 @@ class World:
         emits = list(handlers(Ports(self.store, self.backend))[type(message)](event(message, event_id=event_id)))
         assert all(emit.key == emit.subject == "r1" for emit in emits)
         return [emit.message for emit in emits if isinstance(emit.message, checkpoint_pb2.CheckpointReady)]
+
+    def failed(self, message: Message, *, event_id: str = "e1") -> checkpoint_pb2.TrainingFailed:
+        (emit,) = handlers(Ports(self.store, self.backend))[type(message)](event(message, event_id=event_id))
+        assert emit.key == emit.subject == "r1"
+        assert isinstance(emit.message, checkpoint_pb2.TrainingFailed)
+        return emit.message
 
 
 @pytest.fixture
@@ -267,6 +278,52 @@ def test_resume_points_are_forgotten_once_the_result_is_kept(store: ArtifactStor
     assert world.backend.forgotten == [world.backend.trained[0].job_id]
 
 
+def _failure(job: TrainingJob) -> TrainingFailure:
+    return TrainingFailure(
+        job=job,
+        health=(),
+        cause="not_finite",
+        reason="the loss became nan at step 3; last losses 2, 1, nan; lower learning_rate",
+        step=3,
+        loss_curve=((1, 2.0), (2, 1.0)),
+        last_losses=(2.0, 1.0, math.nan),
+        gradient_norms=((1, 4.0), (2, math.inf)),
+        token_count=90,
+        wall_s=1.25,
+        gpu_s=0.5,
+        flops=8.0,
+    )
+
+
+def test_a_training_that_diverges_is_an_event_with_cause_evidence_and_cost(store: ArtifactStore) -> None:
+    world = _world(store)
+    world.backend.failure = _failure
+
+    failed = world.failed(_batch(world))
+
+    assert (failed.kind, failed.plan_id) == (checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE, "p1")
+    assert failed.cause == checkpoint_pb2.TRAINING_FAILURE_CAUSE_NOT_FINITE
+    assert (failed.step, failed.gradient_norm) == (3, math.inf)
+    assert math.isnan(failed.loss)
+    assert "the loss became nan at step 3" in failed.reason
+    assert (failed.metering.wall_s, failed.metering.gpu_s, failed.metering.token_count) == (1.25, 0.5, 90)
+    evidence = TrainingFailure.load(store, artifact_of(failed.evidence))
+    assert evidence.loss_curve == ((1, 2.0), (2, 1.0))
+    assert evidence.job.settings.steps == 7
+
+
+def test_a_training_that_diverged_is_not_tried_again(store: ArtifactStore) -> None:
+    world = _world(store)
+    world.backend.failure = _failure
+
+    first = world.failed(_batch(world), event_id="e1")
+    second = world.failed(_batch(world), event_id="e2")
+
+    assert first.evidence == second.evidence
+    assert len(world.backend.trained) == 1
+    assert world.backend.forgotten == [world.backend.trained[0].job_id] * 2
+
+
 @pytest.mark.parametrize("error", [Interrupted("stop"), Permanent("diverged")])
 def test_a_training_that_does_not_end_leaves_no_result(store: ArtifactStore, error: Exception) -> None:
     world = _world(store)
@@ -289,3 +346,16 @@ def test_a_base_that_an_earlier_run_made_keeps_its_history(store: ArtifactStore)
     node = find(store, name)
     assert node is not None
     assert node.inputs == ("plan:p0",)
+
+
+def test_run_that_is_over_is_not_trained_and_leaves_no_resume_point(store: ArtifactStore) -> None:
+    world = _world(store, train={"steps": 5})
+    world.backend.error = Interrupted("stopped")
+    with pytest.raises(Interrupted, match="stopped"):
+        world.handle(_request(world))
+    assert world.backend.forgotten == []  # the run goes on: the resume point stays
+    note_ended(store, "r1")
+    world.backend.error = None
+    with pytest.raises(Interrupted, match="is over"):
+        world.handle(_request(world))
+    assert (len(world.backend.forgotten), world.backend.trained) == (1, [])

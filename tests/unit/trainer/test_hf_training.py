@@ -213,7 +213,7 @@ def test_a_limit_that_allows_no_step_is_refused_with_its_numbers(start: Path, tm
 
 
 def test_divergence_is_refused_with_step_and_losses_and_leaves_nothing(start: Path, tmp_path: Path) -> None:
-    with pytest.raises(Permanent, match=r"(diverged|loss became).* at step \d+.*last losses"):
+    with pytest.raises(Permanent, match=r"(diverged|loss became|norm became).* at step \d+.*last losses"):
         _run(job(steps=60, save_steps=1, learning_rate=1e4, warmup_steps=0), start=start, folder=tmp_path)
 
     assert list((tmp_path / "work").iterdir()) == []

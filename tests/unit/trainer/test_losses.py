@@ -8,7 +8,7 @@ import math
 import pytest
 
 from mendloop.core.errors import Permanent
-from mendloop.trainer.domain.losses import LossCurve, curve_interval
+from mendloop.trainer.domain.losses import Diverged, LossCurve, curve_interval
 
 
 def test_a_point_is_the_mean_of_the_steps_since_the_last_one() -> None:
@@ -57,6 +57,48 @@ def test_one_spike_or_a_bad_start_is_no_divergence() -> None:
 
     assert spike.points() == ((10, pytest.approx(4.18)),)
     assert bad_start.points() == ((2, 20.5),)
+
+
+def test_twenty_losses_in_a_row_above_guessing_and_the_start_are_divergence() -> None:
+    curve = LossCurve(every=10, vocabulary_size=30_000)  # guessing costs 10.3: twice that is never reached
+    curve.add([0.5] * 5 + [12.0] * 19)
+
+    with pytest.raises(Diverged, match=r"20 losses in a row above 10.3 at step 25, 0.5 at step 1") as caught:
+        curve.add([12.0])
+
+    assert (caught.value.cause, caught.value.step) == ("diverged", 25)
+
+
+def test_a_climb_that_ends_is_no_divergence_even_over_a_crash() -> None:
+    curve = LossCurve(every=10, vocabulary_size=30_000)
+    curve.add([0.5] * 5 + [12.0] * 19 + [0.6])
+
+    resumed = LossCurve(every=10, vocabulary_size=30_000, state=json.loads(json.dumps(curve.state())))
+    resumed.add([12.0] * 19)
+
+    assert resumed.points()[-1][0] == 44
+
+
+def test_gradient_norms_are_kept_by_their_largest_and_a_bad_one_ends_the_training() -> None:
+    curve = LossCurve(every=2, vocabulary_size=30)
+    curve.add_norms([1.0, 3.0, 2.0])
+    curve.add([3.0, 3.0, 3.0])
+
+    assert curve.norms() == ((2, 3.0), (3, 2.0))
+    curve.add_norms([math.inf])
+    with pytest.raises(Diverged, match=r"the gradient norm became inf at step 4; last losses 3, 3, 3") as caught:
+        curve.add([])
+    assert (caught.value.cause, caught.value.step) == ("not_finite", 4)
+    assert curve.norms()[-1] == (4, math.inf)
+
+
+def test_an_older_resume_point_knows_no_norms_and_goes_on() -> None:
+    old = {"points": [[2, 2.5]], "pending": [2.0], "recent": [3.0, 2.0, 2.0], "first": 3.0, "step": 3}
+
+    curve = LossCurve(every=2, vocabulary_size=30, state=old)
+    curve.add([1.0])
+
+    assert curve.points() == ((2, 2.5), (4, 1.5))
 
 
 @pytest.mark.parametrize(("step_count", "every"), [(1, 1), (60, 1), (200, 4), (5000, 10)])

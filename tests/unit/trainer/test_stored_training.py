@@ -7,17 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from training import job, scan_examples, tiny_checkpoint
+from training import job, scan_examples, scan_preferences, tiny_checkpoint
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.artifacts.tables import put_rows
-from mendloop.core.errors import CorruptArtifact, Interrupted
-from mendloop.core.records import Example
+from mendloop.core.errors import CorruptArtifact, Interrupted, Permanent
+from mendloop.core.records import Example, Preference
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.training import TrainingJob
 from mendloop.models.checkpoint import open_checkpoint, save_checkpoint
 from mendloop.trainer.adapters.stored_training import StoredTraining
 from mendloop.trainer.finished import find_finished, keep_finished
+from mendloop.trainer.ports import TrainingFailed
 
 
 @pytest.fixture
@@ -104,3 +105,55 @@ def test_a_start_whose_bytes_changed_in_the_store_is_refused(
 
     with pytest.raises(CorruptArtifact):
         _backend(store, tmp_path).train(work, is_stopping=lambda: False)
+
+
+def _value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
+    return telemetry.registry.get_sample_value(name, {"service": "trainer", **labels})
+
+
+def test_curves_pace_and_share_of_the_peak_are_gauges(store: ArtifactStore, work: TrainingJob, tmp_path: Path) -> None:
+    telemetry = Telemetry("trainer")
+    settings = work.settings.model_copy(update={"held_out_share": 0.25, "held_out_every": 4})
+    backend = StoredTraining(store, work_dir=tmp_path / "work", telemetry=telemetry, torch_threads=1, peak_flops=1e9)
+
+    report = backend.train(replace(work, settings=settings), is_stopping=lambda: False).report
+
+    assert _value(telemetry, "mendloop_training_step") == 12
+    assert _value(telemetry, "mendloop_training_loss", part="train") == report.loss_curve[-1][1]
+    assert _value(telemetry, "mendloop_training_loss", part="held_out") == report.held_out_curve[1][1]
+    assert _value(telemetry, "mendloop_training_tokens_per_second") == pytest.approx(report.tokens_per_s, rel=0.5)
+    assert report.mfu is not None
+    assert report.mfu == pytest.approx(report.flops / report.token_count * report.tokens_per_s / 1e9)
+    assert _value(telemetry, "mendloop_training_mfu") == report.mfu
+
+
+def test_a_diverged_training_is_counted_by_cause(store: ArtifactStore, work: TrainingJob, tmp_path: Path) -> None:
+    telemetry = Telemetry("trainer")
+    settings = work.settings.model_copy(update={"learning_rate": 1e4, "steps": 60, "warmup_steps": 0})
+
+    with pytest.raises(TrainingFailed) as caught:
+        _backend(store, tmp_path, telemetry).train(replace(work, settings=settings), is_stopping=lambda: False)
+
+    assert _value(telemetry, "mendloop_trainings_failed_total", cause=caught.value.failure.cause) == 1
+
+
+@pytest.mark.parametrize(("objective", "kind"), [("sft", Preference), ("dpo", Example)])
+def test_rows_that_the_objective_does_not_learn_from_are_refused(
+    store: ArtifactStore, work: TrainingJob, tmp_path: Path, objective: str, kind: type[Example] | type[Preference]
+) -> None:
+    batch = (
+        put_rows(store, scan_preferences(4), kind=Preference)
+        if kind is Preference
+        else put_rows(store, scan_examples(4), kind=Example)
+    )
+    settings = work.settings.model_copy(update={"objective": objective})
+
+    with pytest.raises(CorruptArtifact, match=f"the objective is {objective}: preferences need dpo"):
+        _backend(store, tmp_path).train(replace(work, batch=batch, settings=settings), is_stopping=lambda: False)
+
+
+def test_preferences_without_a_batch_are_refused(store: ArtifactStore, work: TrainingJob, tmp_path: Path) -> None:
+    settings = work.settings.model_copy(update={"objective": "dpo"})
+
+    with pytest.raises(Permanent, match="the job has no batch of them"):
+        _backend(store, tmp_path).train(replace(work, settings=settings), is_stopping=lambda: False)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -32,8 +32,10 @@ from mendloop.controller.domain.records import (
     Round,
     Run,
     RunState,
+    SealedQuery,
     Training,
 )
+from mendloop.controller.domain.steering import Steering
 from mendloop.controller.ports import Change
 from mendloop.core.errors import InvalidRecipe, Retryable
 
@@ -51,6 +53,8 @@ _RECORDS: Mapping[str, tuple[Table, type[Any]]] = {
     "reservations": (tables.reservations, Reservation),
     "rounds": (tables.rounds, Round),
     "gates": (tables.gates, Gate),
+    "queries": (tables.sealed_queries, SealedQuery),
+    "steerings": (tables.steerings, Steering),
 }
 
 
@@ -95,7 +99,7 @@ class SqlRuns:
             if stored is not None:
                 return outputs_of(stored)
             before = _state(db, run_id, run)
-            after, emits = change(before)
+            after, emits = change(before, _OtherRuns(db, run_id))
             _save(db, before, after)
             db.execute(
                 tables.handled_events.insert().values(
@@ -113,6 +117,22 @@ class SqlRuns:
         with retryable(), self._engine.connect() as db:
             row = db.execute(select(tables.runs).where(tables.runs.c.run_id == run_id)).mappings().one_or_none()
             return _state(db, run_id, record_of(Run, dict(row))) if row is not None else None
+
+
+class _OtherRuns:
+    """Elsewhere, read in the run's own transaction."""
+
+    def __init__(self, db: Connection, run_id: str) -> None:
+        self._db, self._run_id = db, run_id
+
+    def sealed_answers(self, suite: str) -> Sequence[bool]:
+        """See ports.Elsewhere. On SQLite the transaction holds the write lock already."""
+        if self._db.dialect.name == "postgresql":
+            lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:suite, 0))")
+            self._db.execute(lock, {"suite": suite})
+        queries = tables.sealed_queries
+        others = select(queries.c.is_told).where(queries.c.suite == suite, queries.c.run_id != self._run_id)
+        return list(self._db.execute(others).scalars())
 
 
 @contextmanager

@@ -205,6 +205,28 @@ gates = Table(
     _text("requirement"),
 )
 
+sealed_queries = Table(
+    "sealed_queries",
+    metadata,
+    _run_id(),
+    _number("round"),
+    _key("arm"),
+    Column("suite", Text, nullable=False, index=True),
+    _flag("is_told"),
+    _float("asked_at"),
+)
+
+steerings = Table(
+    "steerings",
+    metadata,
+    _run_id(),
+    _number("number"),
+    _text("action"),
+    _text("steered_by"),
+    _text("reason"),
+    _float("given_at"),
+)
+
 handled_events = Table(
     "handled_events",
     metadata,

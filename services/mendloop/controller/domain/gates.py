@@ -12,6 +12,8 @@ candidate at most with probability alpha (half of it is for the churn being an e
 900 items: 3.8 %), and a loss as wide as the tested margin passes at most with probability alpha. Where the resolution
 is wider than the margin the answer is named protected_undecidable and says which loss was ruled out instead: a small
 slice neither passes silently nor fails always. All items together must be non-inferior at the margin itself.
+What is promised of harmless candidates holds for each by itself, at alpha; the level of the tests may be smaller, where
+alpha is spent over rounds or over queries of the sealed items (`levels`).
 
 The churn is how often items flip in a harmless way. It is estimated by the rarer direction, which harm does not raise,
 on the items outside the targets, where no gain is meant: the slice's own rate (one item added) or the pooled one (a
@@ -22,10 +24,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import gammaln, ndtri
 
+from mendloop.controller.domain.levels import UNASKED, Standing
 from mendloop.controller.domain.pairs import Counts
 from mendloop.controller.domain.records import Conditions, GateAnswer
 from mendloop.core.stats import holm, p_improved, p_not_inferior, paired_difference
@@ -58,23 +62,32 @@ def target_gates(targets: Sequence[Slice], *, alpha: float) -> list[GateAnswer]:
 
 
 def protected_gates(
-    everything: Counts, slices: Sequence[Slice], *, outside: Counts, alpha: float, margin: float
+    everything: Counts,
+    slices: Sequence[Slice],
+    *,
+    outside: Counts,
+    alpha: float,
+    margin: float,
+    level: float | None = None,
 ) -> list[GateAnswer]:
     """All items are non-inferior at the margin, each slice at the margin or its resolution. See the module.
+
+    alpha is the rate at which a harmless candidate may fail, level that of the tests; alpha where it is not given.
 
     slices and outside count the items that lie in no target, so that a gain on a target pays for no loss elsewhere
     (simulated: else a 10-point loss on a quarter of the items passed in 30 % of runs behind a target inside it).
     """
+    level = alpha if level is None else level
     rarer = min(outside.lost, outside.gained)
     pooled = (rarer + math.sqrt(rarer) + 1) / outside.n if outside.n else 0.0
-    answers = [_non_inferior(PROTECTED, (), everything, alpha=alpha, margin=margin)]
+    answers = [_non_inferior(PROTECTED, (), everything, alpha=level, margin=margin)]
     for conditions, counts in slices:
         own = (min(counts.lost, counts.gained) + 1) / counts.n if counts.n else 0.0
-        limit = resolution(counts, churn=max(pooled, own), alpha=alpha, slice_count=len(slices))
+        limit = resolution(counts, churn=max(pooled, own), alpha=alpha, slice_count=len(slices), level=level)
         if limit <= margin:
-            answers.append(_non_inferior(PROTECTED, conditions, counts, alpha=alpha, margin=margin))
+            answers.append(_non_inferior(PROTECTED, conditions, counts, alpha=level, margin=margin))
             continue
-        answers.append(_undecidable(conditions, counts, alpha=alpha, margin=margin, limit=limit))
+        answers.append(_undecidable(conditions, counts, alpha=level, margin=margin, limit=limit))
     return answers
 
 
@@ -87,37 +100,48 @@ def sealed_gates(
     design_effect: float,
     alpha: float,
     margin: float,
+    level: float | None = None,
+    standing: Standing = UNASKED,
 ) -> list[GateAnswer]:
     """The sealed holdout agrees: the targets together improve and all sealed items are non-inferior at the margin.
 
+    level is that of the targets' test; alpha where it is not given. Non-inferiority is tested at alpha in any round: it
+    repeats what the open items showed at the level. Where the suite has a query budget the figures are withheld, and
+    the second question is only asked where the first is answered with yes (`levels`).
     Only counts are known, so items in two targets count twice: the counts are divided by the design effect that the
     same slices have on the open items (lost rounded up, gained down).
     """
     if not is_wanted:
         return [_unmeasured(SEALED_TARGET, passed=True, why="not applied: the recipe has no sealed items")]
+    if standing.is_spent:
+        why = f"the sealed suite answered {standing.used_count} of {standing.budget} queries: draw new sealed items"
+        return [_unmeasured(SEALED_TARGET, passed=False, why=f"{why} (another seed)")]
     if everything is None or not everything.n:
         return [_unmeasured(SEALED_TARGET, passed=False, why="the recipe has sealed items, the evaluation no counts")]
     present = [(conditions, counts) for conditions, counts in targets if counts.n]
     if not present:
         return [_unmeasured(SEALED_TARGET, passed=False, why="no sealed item lies in a target slice")]
     summed = Counts(*(sum(getattr(c, name) for _, c in present) for name in ("n", "lost", "gained", "both")))
-    lost = math.ceil(round(summed.lost / design_effect, 6))
-    gained = math.floor(round(summed.gained / design_effect, 6))
+    lost, gained = summed.thinned(design_effect)
     p = p_improved(lost, gained)
-    words = f"sealed items of {len(present)} of {target_count} target(s) together better, exact McNemar p <= {alpha:g}"
+    level = standing.level(alpha) if standing.budget is not None else (alpha if level is None else level)
+    words = f"sealed items of {len(present)} of {target_count} target(s) together better, exact McNemar p <= {level:g}"
     if design_effect > 1:
         words += f", counts divided by {design_effect:.2f} for items in several targets"
+    words += f"; {standing.in_words}"
     conditions = present[0][0] if len(present) == 1 else ()
-    return [
-        _answer(SEALED_TARGET, conditions, summed, p=p, passed=p <= alpha and gained > lost, requirement=words),
-        _non_inferior(SEALED_ALL, (), everything, alpha=alpha, margin=margin),
-    ]
+    agrees = _answer(SEALED_TARGET, conditions, summed, p=p, passed=p <= level and gained > lost, requirement=words)
+    unharmed = _non_inferior(SEALED_ALL, (), everything, alpha=alpha, margin=margin)
+    if standing.budget is None:
+        return [agrees, unharmed]
+    return [_withheld(answer) for answer in ([agrees, unharmed] if agrees.passed else [agrees])]
 
 
-def resolution(counts: Counts, *, churn: float, alpha: float, slice_count: int) -> float:
+def resolution(counts: Counts, *, churn: float, alpha: float, slice_count: int, level: float | None = None) -> float:
     """The smallest loss, as a share, that a harmless candidate rules out with probability 1 - alpha / 2 slice_count.
 
-    Harmless means: items flip both ways at the same rate, the churn. 1: no loss can be ruled out.
+    Harmless means: items flip both ways at the same rate, the churn. 1: no loss can be ruled out. level is that of the
+    test which rules it out; alpha where it is not given.
     """
     if not counts.n:
         return 1.0
@@ -128,7 +152,7 @@ def resolution(counts: Counts, *, churn: float, alpha: float, slice_count: int) 
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        if p_not_inferior(lost, gained, n=counts.n, margin=middle) <= alpha:
+        if p_not_inferior(lost, gained, n=counts.n, margin=middle) <= (alpha if level is None else level):
             high = middle
         else:
             low = middle
@@ -173,6 +197,12 @@ def _answer(
 ) -> GateAnswer:
     low, high = paired_difference(counts.lost, counts.gained, n=counts.n) if counts.n else (-1.0, 1.0)
     return GateAnswer(gate, conditions, passed, counts.n, counts.before, counts.after, low, high, p, requirement)
+
+
+def _withheld(answer: GateAnswer) -> GateAnswer:
+    """Passed or not, without figures: what is not told cannot be learnt from."""
+    words = f"{answer.requirement}; figures are withheld"
+    return replace(answer, before=0.0, after=0.0, low=-1.0, high=1.0, p_value=1.0, requirement=words)
 
 
 def _unmeasured(gate: str, *, passed: bool, why: str) -> GateAnswer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,11 @@ class Counts:
     def after(self) -> float:
         """Accuracy after; 0 where nothing was measured."""
         return (self.both + self.gained) / self.n if self.n else 0.0
+
+    def thinned(self, design_effect: float) -> tuple[int, int]:
+        """Lost and gained divided by the design effect: lost rounded up, gained down."""
+        lost = math.ceil(round(self.lost / design_effect, 6))
+        return lost, math.floor(round(self.gained / design_effect, 6))
 
 
 def pair(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:

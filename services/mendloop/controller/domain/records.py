@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from mendloop.controller.domain.steering import Steering, is_paused, paused_s
+
 Conditions = tuple[tuple[str, str], ...]
 """A slice: (axis, value) pairs that all hold; empty means all items."""
 
@@ -40,6 +42,8 @@ class PlanState(StrEnum):
     REFUSED = "refused"
     PROMOTED = "promoted"
     REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    """Promoted, and taken back by a person."""
     HELPED = "helped"
     """An evaluation fix that helped: nothing was trained, the score is right now."""
 
@@ -236,6 +240,19 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedQuery:
+    """A candidate was put before a set of sealed items: the answers are counted over all runs."""
+
+    round: int
+    arm: str
+    suite: str
+    """SHA-256 of the table of sealed items."""
+    is_told: bool
+    """Whether the answer was anything but "no gain"."""
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunState:
     """Everything about one run."""
 
@@ -250,6 +267,17 @@ class RunState:
     reservations: tuple[Reservation, ...] = field(default=())
     rounds: tuple[Round, ...] = field(default=())
     gates: tuple[Gate, ...] = field(default=())
+    queries: tuple[SealedQuery, ...] = field(default=())
+    steerings: tuple[Steering, ...] = field(default=())
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person holds the run."""
+        return is_paused(self.steerings)
+
+    def elapsed_s(self, now: float) -> float:
+        """Seconds since the start in which the run was not paused."""
+        return max(0.0, now - self.run.started_at - paused_s(self.steerings, now=now))
 
     @property
     def is_open(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mendloop.core.records import Example
 from mendloop.core.tasks import Conditions
-from mendloop.data_generator.ports import Source, SourceGaveUp
+from mendloop.data_generator.ports import Rejected, Source, SourceGaveUp
 
 AHEAD = 256
 POLL_S = 0.2
@@ -22,10 +22,10 @@ class _End:
 
 @dataclass(frozen=True, slots=True)
 class _Handoff:
-    queue: queue.Queue[Example | _End] = field(default_factory=lambda: queue.Queue(AHEAD))
+    queue: queue.Queue[Example | Rejected | _End] = field(default_factory=lambda: queue.Queue(AHEAD))
     is_closed: threading.Event = field(default_factory=threading.Event)
 
-    def offer(self, thing: Example | _End) -> bool:
+    def offer(self, thing: Example | Rejected | _End) -> bool:
         """Hand over; False where nobody listens any more."""
         while not self.is_closed.is_set():
             try:
@@ -55,7 +55,7 @@ class PatientSource:
         """As the source within."""
         return self._source.is_curriculum
 
-    def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
+    def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example | Rejected]:
         """The candidates of the source within. Raises SourceGaveUp where none comes for stall_s seconds."""
         handoff = _Handoff()
         threading.Thread(
@@ -64,7 +64,7 @@ class PatientSource:
         try:
             while True:
                 thing = self._next(handoff)
-                if isinstance(thing, Example):
+                if isinstance(thing, Example | Rejected):
                     yield thing
                 elif thing.error is not None:
                     raise thing.error
@@ -73,7 +73,7 @@ class PatientSource:
         finally:
             handoff.is_closed.set()
 
-    def _next(self, handoff: _Handoff) -> Example | _End:
+    def _next(self, handoff: _Handoff) -> Example | Rejected | _End:
         try:
             return handoff.queue.get(timeout=self._stall_s)
         except queue.Empty:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mendloop.core.records import Example
+from mendloop.core.records import Example, Preference
+from mendloop.core.task_hooks import Precept
 from mendloop.core.tasks import Conditions
-from mendloop.data_generator.domain.collection import Limits, Source, collect
-from mendloop.data_generator.domain.funnel import Funnel, NearDuplicates
-from mendloop.data_generator.domain.ledger import BUDGET, SELECTION, Ledger
+from mendloop.data_generator.domain.collection import CHECK_EVERY, Costly, Limits, Source, collect
+from mendloop.data_generator.domain.funnel import Check, Funnel, NearDuplicates
+from mendloop.data_generator.domain.ledger import BUDGET, SELECTION, SLICE, Ledger
+from mendloop.data_generator.domain.preferences import PairFunnel, PairSource, as_example
 from mendloop.data_generator.domain.selection import Selection
 
 
@@ -25,6 +27,10 @@ class Order:
     conditions: Conditions
     count: int
     seed: int
+    operation: str = ""
+    """What a step of each example's answer must do; empty where nothing is asked of steps."""
+    cause: str = ""
+    """Why the slice is weak, e.g. reasoning_gap; empty where nobody said."""
 
     def __post_init__(self) -> None:
         if self.count < 0:
@@ -37,6 +43,8 @@ class Filled:
 
     order: Order
     examples: tuple[Example, ...]
+    pairs: tuple[Preference, ...] = ()
+    """Preference pairs, where those were ordered; examples are then their chosen answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Bench:
     open_index: Callable[[], NearDuplicates]
     on_progress: Callable[[str, int], None]
     """Gets the source's name and the candidates looked at; may raise to stop."""
+    checks: Callable[[Order], Sequence[Check]] = lambda order: ()
+    """Checks that only some orders need."""
 
 
 def fill(order: Order, *, bench: Bench) -> Filled:
@@ -60,7 +70,14 @@ def fill(order: Order, *, bench: Bench) -> Filled:
     64 examples, three seeds: .823 against .763, random .775) and spares looking at thousands of them.
     """
     chosen: list[Example] = []
-    passed = bench.funnel.passage(order.conditions, fresh=bench.open_index())
+    passed = bench.funnel.passage(
+        order.conditions, fresh=bench.open_index(), operation=order.operation, checks=bench.checks(order)
+    )
+    if order.operation and not bench.funnel.knows_operations:
+        reason = (
+            f"{order.name}: this task cannot tell which examples exercise {order.operation!r}: none was chosen by it"
+        )
+        bench.ledger.note(SLICE, reason)
     for index, source in enumerate(bench.sources):
         wanted = order.count - len(chosen)
         if wanted == 0:
@@ -69,9 +86,10 @@ def fill(order: Order, *, bench: Bench) -> Filled:
             source.candidates(order.conditions, seed=order.seed + index),
             source=f"{order.name}: {source.name}",
             passed=passed,
-            limits=replace(bench.limits, survivors=wanted) if source.is_curriculum else bench.limits,
+            limits=_limits(bench.limits, source, wanted=wanted),
             ledger=bench.ledger,
             on_progress=partial(bench.on_progress, source.name),
+            check_every=1 if isinstance(source, Costly) else CHECK_EVERY,
         )
         picked = bench.selection.choose(survivors, count=wanted, seed=order.seed)
         if len(survivors) > len(picked):
@@ -82,3 +100,48 @@ def fill(order: Order, *, bench: Bench) -> Filled:
     if len(chosen) < order.count:
         bench.ledger.note(BUDGET, f"{order.name}: {len(chosen)} of {order.count} ordered examples were found")
     return Filled(order, tuple(chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class PairBench:
+    """What all orders of one batch of preference pairs share."""
+
+    source: PairSource
+    funnel: PairFunnel
+    precepts: Callable[[Conditions], Sequence[Precept]]
+    limits: Limits
+    ledger: Ledger
+    on_progress: Callable[[str, int], None]
+
+
+def fill_pairs(order: Order, *, bench: PairBench) -> Filled:
+    """At most order.count pairs, in equal shares for each principle of the slice."""
+    chosen: list[Preference] = []
+    precepts = bench.precepts(order.conditions)
+    for at, precept in enumerate(precepts):
+        wanted = (order.count - len(chosen)) // (len(precepts) - at)
+        if not wanted:
+            continue
+        limits = replace(
+            bench.limits, survivors=wanted, fruitless=min(bench.limits.fruitless, bench.source.fruitless_limit)
+        )
+        chosen += collect(
+            bench.source.pairs(precept, seed=order.seed + at),
+            source=f"{order.name}: {bench.source.name} on {precept.name}",
+            passed=bench.funnel.passage(precept),
+            limits=limits,
+            ledger=bench.ledger,
+            on_progress=partial(bench.on_progress, bench.source.name),
+            check_every=1,
+        )
+    if len(chosen) < order.count:
+        bench.ledger.note(BUDGET, f"{order.name}: {len(chosen)} of {order.count} ordered pairs were found")
+    return Filled(order, tuple(map(as_example, chosen)), tuple(chosen))
+
+
+def _limits(limits: Limits, source: Source, *, wanted: int) -> Limits:
+    if source.is_curriculum:
+        limits = replace(limits, survivors=wanted)
+    if isinstance(source, Costly):
+        limits = replace(limits, fruitless=min(limits.fruitless, source.fruitless_limit))
+    return limits

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 from mendloop.core.errors import Retryable
 from mendloop.core.records import Example
 from mendloop.core.tasks import Conditions
-from mendloop.data_generator.domain.ledger import SOURCE, Ledger
+from mendloop.data_generator.domain.ledger import SOURCE, TEACHER, Ledger
 
 CHECK_EVERY = 200
 
 
 class SourceGaveUp(Retryable):
     """A source cannot go on: it hangs, or it cannot serve the slice. What it gave so far is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Something that a source got where a candidate was wanted, and why it is none. Counted like a dropped one."""
+
+    reason: str
 
 
 class Source(Protocol):
@@ -32,11 +39,20 @@ class Source(Protocol):
     def is_curriculum(self) -> bool:
         """Whether its order is chosen to teach: then the first that pass are taken, and no more are asked for."""
 
-    def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
+    def candidates(self, conditions: Conditions, *, seed: int) -> Iterator[Example | Rejected]:
         """Finite or endless candidates, in an order that the seed fixes. They need not be right, new or in the slice.
 
         Raises SourceGaveUp where it cannot go on.
         """
+
+
+@runtime_checkable
+class Costly(Protocol):
+    """What a source has beside Source where a candidate costs money or seconds: a patience of its own."""
+
+    @property
+    def fruitless_limit(self) -> int:
+        """Candidates in a row of which none passed, after which it is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +72,38 @@ class Limits:
                 raise ValueError(f"limits.{name} is {getattr(self, name)}; it must be at least 1")
 
 
+C = TypeVar("C")
+
+
 def collect(
-    candidates: Iterator[Example],
+    candidates: Iterator[C | Rejected],
     *,
     source: str,
-    passed: Callable[[Example], Example | None],
+    passed: Callable[[C], C | None],
     limits: Limits,
     ledger: Ledger,
     on_progress: Callable[[int], None],
-) -> list[Example]:
+    check_every: int = CHECK_EVERY,
+) -> list[C]:
     """Candidates that pass, in the order of the source; never endless.
 
-    The ledger notes why a source ended early. on_progress gets the count so far now and then, and may raise.
+    The ledger notes why a source ended early. on_progress gets the count after every check_every candidates, and may
+    raise.
     """
-    survivors: list[Example] = []
+    survivors: list[C] = []
     looked_at = last_success = 0
     try:
         for candidate in candidates:
             looked_at += 1
-            survivor = passed(candidate)
+            if isinstance(candidate, Rejected):
+                ledger.drop(TEACHER, candidate.reason)
+                survivor = None
+            else:
+                survivor = passed(candidate)
             if survivor is not None:
                 survivors.append(survivor)
                 last_success = looked_at
-            if looked_at % CHECK_EVERY == 0:
+            if looked_at % check_every == 0:
                 on_progress(looked_at)
             cut = _cut(limits, looked_at=looked_at, kept=len(survivors), fruitless=looked_at - last_success)
             if cut:
@@ -97,5 +122,6 @@ def _cut(limits: Limits, *, looked_at: int, kept: int, fruitless: int) -> str:
     if looked_at >= limits.candidates:
         return f"cut off at {looked_at} candidates looked at, {kept} passed"
     if fruitless >= limits.fruitless:
-        return f"cut off after {fruitless} candidates in a row of which none passed ({looked_at} looked at)"
+        rate = f", {kept} passed" if kept else ""
+        return f"cut off after {fruitless} candidates in a row of which none passed ({looked_at} looked at){rate}"
     return ""

@@ -5,7 +5,7 @@ Knows examples and a task's checks; knows neither where candidates come from nor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -28,6 +28,17 @@ class NearDuplicates(Protocol):
         """Whether the index holds an example that says almost the same and has the same answer."""
 
 
+class Check(Protocol):
+    """A check that costs seconds or money: it is asked last, about what passed everything else."""
+
+    @property
+    def stage(self) -> str:
+        """The ledger's stage for what it drops; VERIFICATION where it stands in for a program that verifies."""
+
+    def objection(self, example: Example) -> str:
+        """Why the example may not pass; empty where it may. Raises SourceGaveUp where nobody answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the funnel knows of a run. held_out are fingerprints of every evaluation item, sealed ones included."""
@@ -38,6 +49,14 @@ class Rules:
     in_corpus: frozenset[str]
     can_verify: bool = True
     """Whether the verifier confirmed anything of the corpus; only words the reason of a drop."""
+    checks: tuple[Check, ...] = ()
+    operations: Callable[[str], Sequence[str]] | None = None
+    """The operations of a right answer to a prompt; None where the task cannot tell."""
+
+    @property
+    def trusts_checks(self) -> bool:
+        """Whether a check verifies, as no program can."""
+        return not self.can_verify and any(check.stage == stages.VERIFICATION for check in self.checks)
 
 
 class Funnel:
@@ -53,13 +72,33 @@ class Funnel:
         self._chosen.update(fingerprint(example.prompt) for example in kept)
         self._known.add(kept)
 
-    def passage(self, conditions: Conditions, *, fresh: NearDuplicates) -> Callable[[Example], Example | None]:
-        """A function that lets an example of a slice pass, with its axes, or drops it; fresh must be empty."""
+    @property
+    def knows_operations(self) -> bool:
+        """Whether the task says which operations an answer takes."""
+        return self._rules.operations is not None
+
+    def passage(
+        self,
+        conditions: Conditions,
+        *,
+        fresh: NearDuplicates,
+        operation: str = "",
+        checks: Sequence[Check] = (),
+    ) -> Callable[[Example], Example | None]:
+        """A function that lets an example of a slice pass, with its axes, or drops it; fresh must be empty.
+
+        operation: what a step of its answer must do, where one is given and the task can tell. checks: asked last,
+        after those of the rules.
+        """
         seen: set[str] = set()
 
         def passed(candidate: Example) -> Example | None:
             mark = fingerprint(candidate.prompt)
             stage, reason, axes = self._judge(candidate, mark=mark, seen=seen, fresh=fresh, conditions=conditions)
+            if not stage and operation and not self._exercises(candidate, operation):
+                stage, reason = stages.SLICE, f"no step of its answer exercises {operation!r}"
+            if not stage:
+                stage, reason = _objection(candidate, (*self._rules.checks, *checks))
             if stage:
                 self._ledger.drop(stage, reason)
                 return None
@@ -88,7 +127,15 @@ class Funnel:
             return stages.DECONTAMINATION, "its prompt is an evaluation item", {}
         return self._placed(candidate, conditions=conditions)
 
+    def _exercises(self, candidate: Example, operation: str) -> bool:
+        try:
+            return self._rules.operations is None or operation in self._rules.operations(candidate.prompt)
+        except GARBAGE_ERRORS:
+            return False
+
     def _unverified(self, candidate: Example) -> str:
+        if self._rules.trusts_checks:
+            return ""
         try:
             confirmed = self._rules.verify(candidate.prompt, candidate.completion)
         except GARBAGE_ERRORS as error:
@@ -107,3 +154,11 @@ class Funnel:
         if not matches(axes, conditions):
             return stages.SLICE, "outside the slice", {}
         return "", "", axes
+
+
+def _objection(candidate: Example, checks: Iterable[Check]) -> tuple[str, str]:
+    for check in checks:
+        reason = check.objection(candidate)
+        if reason:
+            return check.stage, reason
+    return "", ""

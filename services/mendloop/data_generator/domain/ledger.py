@@ -6,14 +6,18 @@ from collections import Counter
 from dataclasses import dataclass
 
 SOURCE = "source"
+TEACHER = "teacher"
+"""What a language model said where an example was wanted, and is none."""
 VERIFICATION = "verification"
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near-duplicate"
 DECONTAMINATION = "decontamination"
 SLICE = "slice"
+STUDENT = "student"
+"""How often the checkpoint that failed solves a candidate."""
 SELECTION = "selection"
 BUDGET = "budget"
-STAGES = (SOURCE, VERIFICATION, DUPLICATE, NEAR_DUPLICATE, DECONTAMINATION, SLICE, SELECTION, BUDGET)
+STAGES = (SOURCE, TEACHER, VERIFICATION, DUPLICATE, NEAR_DUPLICATE, DECONTAMINATION, SLICE, STUDENT, SELECTION, BUDGET)
 """Stages in the order in which a candidate meets them."""
 
 

@@ -82,6 +82,8 @@ class Case:
     """Outcomes of the same items where one thing was changed; names as in probes.stored_variants."""
     not_placed: str = ""
     """Why prompts of the corpus cannot be placed in the slice; empty where they can."""
+    wants_operation: bool = False
+    """Whether the recipe asks for step-level data."""
 
 
 def first_draws(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:

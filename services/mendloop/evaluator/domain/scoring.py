@@ -135,6 +135,14 @@ def paired(baseline: Sequence[Outcome], candidate: Sequence[Outcome], conditions
     )
 
 
+def twin_cells(rows: Iterable[tuple[bool, bool, bool, bool]]) -> list[int]:
+    """16 counts of (item under baseline, under candidate, twin under baseline, under candidate), as 8, 4, 2, 1."""
+    cells = [0] * 16
+    for item_before, item_after, twin_before, twin_after in rows:
+        cells[8 * item_before + 4 * item_after + 2 * twin_before + twin_after] += 1
+    return cells
+
+
 def _by_id(outcomes: Sequence[Outcome]) -> Mapping[str, Outcome]:
     return {outcome.item_id: outcome for outcome in outcomes}
 

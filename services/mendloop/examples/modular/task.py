@@ -115,6 +115,11 @@ class ModularTask:
         question = read(item.prompt)
         return pieces(solve(question)) if question else ()
 
+    def operations(self, prompt: str) -> Sequence[str]:
+        """The operation of each step, then the answer; empty where the prompt holds no question."""
+        question = read(prompt)
+        return (*question.operations, ANSWER) if question else ()
+
     def background(self, item: Item) -> str:
         """The values of the constants in the question; empty where it has none."""
         question = read(item.prompt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import cast
 
 from mendloop.core.records import Axes, Example, Item, Score, Split
@@ -14,7 +15,7 @@ from mendloop.examples.scan.grammar import interpret, is_composed
 from mendloop.examples.scan.options import CorpusOptions, PoolOptions, SuiteOptions, withheld_primitive
 from mendloop.examples.scan.selection import draw_items, spread
 from mendloop.examples.scan.wording import glossary, in_usual_words
-from mendloop.steps.scan import ScanChecker
+from mendloop.steps.scan import END, ScanChecker, operations
 from mendloop.steps.supervision import supervise
 
 
@@ -114,19 +115,31 @@ class ScanTask:
         texts = [interpret(part) for part in (parts[::-1] if conjunction == "after" else parts)]
         return (*(f"{text} " for text in texts[:-1]), texts[-1])
 
+    def operations(self, prompt: str) -> Sequence[str]:
+        """The word that asks for each action, then the end; empty where the prompt is no command."""
+        return (*operations(prompt), END) if annotate(prompt) else ()
+
     def background(self, item: Item) -> str:
         """What each word of the command means."""
         return glossary(item.prompt)
 
     def twin(self, item: Item, *, seed: int) -> Item | None:
         """Another command with the same values on every axis, in whatever order; it may be a training example."""
-        wanted = _values(item.axes)
-        alike = [c for c in annotated_commands() if c.command != item.prompt and _values(c.axes) == wanted]
+        alike = [c for c in _by_values().get(_values(item.axes), ()) if c.command != item.prompt]
         return _item(random.Random(f"twin/{seed}/{item.item_id}").choice(alike), split=item.split) if alike else None
 
 
-def _values(axes: Axes) -> dict[str, set[str]]:
-    return {axis: set(values) for axis, values in axes.items()}
+def _values(axes: Axes) -> frozenset[tuple[str, frozenset[str]]]:
+    return frozenset((axis, frozenset(values)) for axis, values in axes.items())
+
+
+@cache
+def _by_values() -> dict[frozenset[tuple[str, frozenset[str]]], list[Command]]:
+    """The commands of the grammar by their axes: a suite asks for the twins of hundreds."""
+    found: dict[frozenset[tuple[str, frozenset[str]]], list[Command]] = {}
+    for command in annotated_commands():
+        found.setdefault(_values(command.axes), []).append(command)
+    return found
 
 
 def _training_part(split: str) -> list[Command]:

@@ -15,6 +15,7 @@ from mendloop.gateway import use_cases
 from mendloop.gateway.adapters.bodies import JSON, YAML, UnsupportedMediaType, read_recipe
 from mendloop.gateway.adapters.problems import MEDIA_TYPE, SCHEMA
 from mendloop.gateway.use_cases import MAX_TEXT_LENGTH, Ports
+from mendloop.runs import steering
 from mendloop.runs.view import STATES, to_document, to_summary
 from mendloop.submission.schema import recipe_schema
 
@@ -29,7 +30,7 @@ class _Body(BaseModel):
 
 
 class Cancel(_Body):
-    """Why a run is stopped, and by whom; both may be empty."""
+    """Why a run is stopped or steered, and by whom; both may be empty."""
 
     reason: Text = ""
     by: Text = ""
@@ -159,6 +160,9 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
         )
         return to_summary(view)
 
+    for path, action, words in _STEERINGS:
+        _add_steering(routes, ports, path=path, action=action, words=words)
+
     @routes.post(
         "/runs/{run_id}/approval",
         status_code=202,
@@ -171,6 +175,30 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
             lambda: use_cases.answer_approval(
                 run_id, ports=ports, plan_id=body.plan_id, approved=body.approved, reason=body.reason, by=body.by
             )
+        )
+        return to_summary(view)
+
+
+_STEERINGS = (
+    ("pause", steering.PAUSE, "Take no further step; work that began ends by itself"),
+    ("resume", steering.RESUME, "Let a paused run go on"),
+    ("rollback", steering.ROLL_BACK, "Take the last promotion back; the checkpoint before it stands again"),
+)
+
+
+def _add_steering(routes: APIRouter, ports: Ports, *, path: str, action: str, words: str) -> None:
+    @routes.post(
+        f"/runs/{{run_id}}/{path}",
+        status_code=202,
+        response_model=RunSummary,
+        summary=words,
+        operation_id=f"{path}_run",
+        responses=problems(400, 404, 409, 413, 422),
+    )
+    async def steered(run_id: str, body: Cancel | None = None) -> dict[str, Any]:
+        asked = body or Cancel()
+        view = await to_thread.run_sync(
+            lambda: use_cases.steer_run(run_id, ports=ports, action=action, reason=asked.reason, by=asked.by)
         )
         return to_summary(view)
 

@@ -28,6 +28,11 @@ class Submission:
                 "suite.axes_reader names files and an address that this gateway would read and ask; over the network it"
                 " is refused: submit the recipe with `mend run` beside the stores"
             )
+        if recipe.teacher is not None:
+            raise InvalidRecipe(
+                "teacher names a file and an address that the data generator would read and ask; over the network it is"
+                " refused: submit the recipe with `mend run` beside the stores"
+            )
         # Loaded here: pyarrow more than doubles the memory of a gateway that only shows runs.
         from mendloop.submission.submit import submit
 

@@ -1,46 +1,37 @@
-"""Runs one training job with the Hugging Face Trainer: encode, check, train, save, report. Full fine-tuning.
+"""Runs one training job with the Hugging Face Trainer: prepare, check, train, save, report.
 
-Knows jobs, examples and directories; knows neither events nor the artifact store.
+Knows jobs, rows and directories; knows neither events nor the artifact store.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from peft import PeftModel
 
 from mendloop.core.errors import Interrupted, Permanent
-from mendloop.core.records import Example
-from mendloop.core.training import HealthCheck, TrainingJob, TrainingReport
-from mendloop.models.encoding import encode_prompts
-from mendloop.trainer.adapters.collation import OrderedExamples, RightPadding
-from mendloop.trainer.adapters.hf_trainer import JobTrainer, OnStep, Watch, stopwatch, training_arguments
-from mendloop.trainer.adapters.labelling import labelled_examples
+from mendloop.core.records import Example, Preference
+from mendloop.core.training import HealthCheck, TrainingFailure, TrainingJob, TrainingReport
+from mendloop.trainer.adapters.collation import Collation, OrderedRows, Packing, PairPadding, RightPadding
+from mendloop.trainer.adapters.hf_trainer import JobTrainer, training_arguments
+from mendloop.trainer.adapters.lora import merged, save_adapter, with_adapters
+from mendloop.trainer.adapters.preferences import PreferenceTrainer, with_references
+from mendloop.trainer.adapters.preparing import Prepared, check, prepare
+from mendloop.trainer.adapters.ranks import from_first, is_first, process_count
 from mendloop.trainer.adapters.resume_points import ResumePoint, forget_points, newest_point
 from mendloop.trainer.adapters.start_checkpoint import Start, load_start, padding_id, save_trained
-from mendloop.trainer.domain.health import failures, health_checks
-from mendloop.trainer.domain.labels import LabelledExample
-from mendloop.trainer.domain.losses import LossCurve, curve_interval
-from mendloop.trainer.domain.schedule import Cut, Mixture, cut_to_limit, schedule
+from mendloop.trainer.adapters.watching import Course, OnStep, Watch, stopwatch
+from mendloop.trainer.domain.cost import training_flops
+from mendloop.trainer.domain.held_out import HeldOutLosses
+from mendloop.trainer.domain.losses import Diverged, LossCurve, curve_interval
+from mendloop.trainer.ports import Progress, TrainingFailed
 
 log = logging.getLogger(__name__)
-PARITY_SAMPLE = 64
-FLOPS_PER_PARAMETER_AND_TOKEN = 6
-"""Two for the forward pass, four for the backward pass (Kaplan et al. 2020, arXiv:2001.08361, section 2.1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """Everything that the steps will see. order holds positions in examples, batch_size a step."""
-
-    examples: list[LabelledExample]
-    texts: list[str]
-    order: list[int]
-    step_tokens: list[int]
-    cut: Cut
 
 
 def run_job(
@@ -48,48 +39,106 @@ def run_job(
     *,
     start_dir: Path,
     corpus: Sequence[Example],
-    batch: Sequence[Example] | None,
+    batch: Sequence[Example | Preference] | None,
     work_dir: Path,
     out_dir: Path,
     is_stopping: Callable[[], bool] = lambda: False,
     on_step: OnStep = lambda step, token_count: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
     torch_threads: int = 0,
+    peak_flops: float = 0.0,
+    strategy: str = "ddp",
 ) -> TrainingReport:
     """Train the job and write the checkpoint to out_dir.
+
+    Where several processes train together (torchrun), all of them call this; strategy is ddp or fsdp, and the first
+    one writes.
 
     Resume points lie in work_dir/<job_id>; a job that was killed or interrupted goes on from the newest good one, and
     on a CPU its result has the same bytes: it keeps the number of threads that it began with, because sums are cut by
     threads. The caller deletes the points (forget_points) when the result is kept. Tokens are input tokens without
     padding, those of a repeated example each time.
 
-    Raises Permanent for unhealthy data, a token limit without a step, a start that cannot be loaded, divergence;
-    Retryable on a full disk; Interrupted where is_stopping became true, after a resume point was written.
+    Raises Permanent for unhealthy data, a token limit without a step, a start that cannot be loaded; TrainingFailed
+    for divergence; Retryable on a full disk; Interrupted where is_stopping became true, after a resume point was
+    written.
     """
     points = work_dir / job.job_id
-    point = newest_point(points)
+    point = from_first(lambda: newest_point(points))
     _use_threads(int(point.progress["threads"]) if point else torch_threads)
     elapsed_s = stopwatch(float(point.progress["elapsed_s"]) if point else 0.0)
     start = load_start(start_dir)
-    data = _prepared(job, start=start, corpus=corpus, batch=batch or ())
-    health = _checked(job, start=start, data=data)
-    curve = LossCurve(
-        every=curve_interval(data.cut.step_count),
-        vocabulary_size=start.model.config.vocab_size,
-        state=point.progress["curve"] if point else None,
-    )
-    watch = Watch(is_stopping, on_step, data.step_tokens, elapsed_s)
-    _train(job, start=start, data=data, curve=curve, watch=watch, point=point, points=points)
-    save_trained(start, directory=out_dir)
-    return TrainingReport(
-        job=job,
-        health=health,
-        loss_curve=curve.points(),
-        step_count=data.cut.step_count,
-        token_count=data.cut.token_count,
-        wall_s=elapsed_s(),
-        flops=float(FLOPS_PER_PARAMETER_AND_TOKEN * start.model.num_parameters() * data.cut.token_count),
-        stopped_early=data.cut.reason,
-    )
+    data = prepare(job, tokenizer=start.tokenizer, corpus=corpus, batch=batch or ())
+    health = check(job, tokenizer=start.tokenizer, data=data)
+    run = _Run(job, start, data, health, _course(job, start=start, data=data, point=point), elapsed_s)
+    watch = Watch(is_stopping, on_step, data.step_tokens, elapsed_s, on_progress)
+    trainer = _trainer(run, watch=watch, points=points, strategy=strategy)
+    _train(run, trainer=trainer, point=point, points=points)
+    report = run.report(trainer=trainer, peak_flops=peak_flops)
+    _save(start, trainer=trainer, directory=out_dir)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one attempt at a job works with."""
+
+    job: TrainingJob
+    start: Start
+    data: Prepared
+    health: tuple[HealthCheck, ...]
+    course: Course
+    elapsed_s: Callable[[], float]
+
+    def report(self, *, trainer: JobTrainer, peak_flops: float) -> TrainingReport:
+        """What a training that reached its end was."""
+        step_count = int(trainer.state.global_step)
+        curve, pace = self.course.curve, trainer.tokens_per_s
+        reasons = (self.data.cut.reason, self.course.held_out.reason_to_stop())
+        return TrainingReport(
+            job=self.job,
+            health=self.health,
+            loss_curve=curve.points(),
+            step_count=step_count,
+            token_count=self.token_count(step_count),
+            wall_s=self.elapsed_s(),
+            flops=self.flops(self.token_count(step_count)),
+            stopped_early="; ".join(filter(None, reasons)),
+            gradient_norms=curve.norms(),
+            held_out_curve=self.course.held_out.points(),
+            tokens_per_s=pace,
+            mfu=self.flops(1) * pace / peak_flops if peak_flops else None,
+            process_count=trainer.args.world_size,
+        )
+
+    def failure(self, error: Diverged) -> TrainingFailure:
+        """What a training that diverged was until then."""
+        token_count = self.token_count(error.step)
+        return TrainingFailure(
+            job=self.job,
+            health=self.health,
+            cause=error.cause,
+            reason=str(error),
+            step=error.step,
+            loss_curve=self.course.curve.points(),
+            last_losses=self.course.curve.recent(),
+            gradient_norms=self.course.curve.norms(),
+            token_count=token_count,
+            wall_s=self.elapsed_s(),
+            gpu_s=self.elapsed_s() * process_count() if uses_gpu() else 0.0,
+            flops=self.flops(token_count),
+        )
+
+    def token_count(self, step_count: int) -> int:
+        """Input tokens of the first steps."""
+        return sum(self.data.step_tokens[:step_count])
+
+    def flops(self, token_count: int) -> float:
+        """What so many tokens cost; the model's parameters are counted before any adapter."""
+        settings = self.job.settings
+        return training_flops(
+            self.start.parameter_count, token_count=token_count, method=settings.method, objective=settings.objective
+        )
 
 
 def uses_gpu() -> bool:
@@ -102,75 +151,94 @@ def _use_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
-def _train(
-    job: TrainingJob,
-    *,
-    start: Start,
-    data: _Data,
-    curve: LossCurve,
-    watch: Watch,
-    point: ResumePoint | None,
-    points: Path,
-) -> None:
-    """Run the steps that are left. This is where LoRA would wrap start.model."""
+def _course(job: TrainingJob, *, start: Start, data: Prepared, point: ResumePoint | None) -> Course:
+    """The curves, as a resume point left them. A preference guesses between two answers."""
+    settings = job.settings
+    is_choice = settings.objective == "dpo" and not job.replay_share
+    progress = point.progress if point else {}
+    curve = LossCurve(
+        every=curve_interval(data.cut.step_count),
+        vocabulary_size=2 if is_choice else start.model.config.vocab_size,
+        state=progress.get("curve"),
+    )
+    held_out = HeldOutLosses(patience=settings.patience, state=progress.get("held_out"))
+    return Course(curve, held_out, data.held_out, settings.held_out_every)
+
+
+def _trainer(run: _Run, *, watch: Watch, points: Path, strategy: str) -> JobTrainer:
+    """The trainer that the objective needs, over all weights or over adapters."""
+    job, settings, start, data = run.job, run.job.settings, run.start, run.data
+    if strategy == "fsdp" and process_count() > 1 and settings.method == "lora":
+        raise Permanent("adapters are small and train with ddp; set MENDLOOP_TRAINER_STRATEGY to ddp")
     step_count = data.cut.step_count
-    facts = {"job_id": job.job_id, "from_step": point.step if point else 0, "steps": step_count}
-    log.info("training starts", extra=facts)
-    if job.settings.warmup_steps >= step_count:
-        log.warning("the warm-up never ends", extra={**facts, "warmup_steps": job.settings.warmup_steps})
-    trainer = JobTrainer(
-        start.model,
-        args=training_arguments(job.settings, directory=points, step_count=step_count, seed=job.seed),
-        data=OrderedExamples(data.examples, order=data.order),
-        padding=RightPadding(padding_id=padding_id(start.tokenizer)),
-        curve=curve,
+    args = training_arguments(settings, directory=points, step_count=step_count, seed=job.seed, strategy=strategy)
+    padding = padding_id(start.tokenizer)
+    rows, course = data.rows, run.course
+    kind: type[JobTrainer] = JobTrainer
+    options: dict[str, Any] = {}
+    collation: Collation = RightPadding(padding_id=padding)
+    if settings.packing:
+        collation = Packing(padding_id=padding, max_tokens=settings.max_tokens)
+    if settings.objective == "dpo":
+        pairs = PairPadding(padding_id=padding)
+        _moved(start.model, device=args.device)
+        rows, held_out_rows = (
+            with_references(start.model, some, padding=pairs, batch_size=settings.batch_size)
+            for some in (data.rows, data.held_out)
+        )
+        course = replace(course, held_out_rows=held_out_rows)
+        collation, kind, options = pairs, PreferenceTrainer, {"beta": settings.dpo_beta}
+    model = with_adapters(start.model, settings, seed=job.seed) if settings.method == "lora" else start.model
+    return _built(
+        kind,
+        model=model,
+        args=args,
+        data=OrderedRows(rows, order=data.order),
+        collation=collation,
+        course=course,
         watch=watch,
         points=points,
-        save_steps=job.settings.save_steps,
+        save_steps=settings.save_steps,
+        **options,
     )
+
+
+def _moved(model: torch.nn.Module, *, device: torch.device) -> None:
+    model.to(device)
+
+
+def _built(kind: type[JobTrainer], **options: Any) -> JobTrainer:
+    return kind(**options)
+
+
+def _train(run: _Run, *, trainer: JobTrainer, point: ResumePoint | None, points: Path) -> None:
+    """Run the steps that are left."""
+    step_count, settings = run.data.cut.step_count, run.job.settings
+    facts = {"job_id": run.job.job_id, "from_step": point.step if point else 0, "steps": step_count}
+    log.info("training starts", extra={**facts, "method": settings.method, "objective": settings.objective})
+    if settings.warmup_steps >= step_count:
+        log.warning("the warm-up never ends", extra={**facts, "warmup_steps": settings.warmup_steps})
     try:
         done = trainer.run(point)
-    except Permanent:
+    except Diverged as error:
         forget_points(points)  # the same steps would diverge again
+        raise TrainingFailed(run.failure(error)) from error
+    except Permanent:
+        forget_points(points)
         raise
-    if done < step_count:
-        raise Interrupted(f"training {job.job_id} stopped after step {done} of {step_count}; its resume point is kept")
-
-
-def _prepared(job: TrainingJob, *, start: Start, corpus: Sequence[Example], batch: Sequence[Example]) -> _Data:
-    """Plan the steps, encode the examples that they see, and cut the plan to the token limit."""
-    settings = job.settings
-    try:
-        mixture = Mixture(len(corpus), len(batch), job.replay_share, settings.batch_size, job.seed)
-    except ValueError as error:
-        raise Permanent(str(error)) from error
-    steps = schedule(mixture, step_count=settings.steps)
-    seen = sorted({number for step in steps for number in step})
-    rows = [corpus[number] if number < len(corpus) else batch[number - len(corpus)] for number in seen]
-    texts = [job.template.format(prompt=row.prompt) for row in rows]
-    examples = labelled_examples(start.tokenizer, texts, [row.completion for row in rows], settings=settings)
-    position = {number: at for at, number in enumerate(seen)}
-    step_tokens = [sum(len(examples[position[number]].input_ids) for number in step) for step in steps]
-    cut = cut_to_limit(step_tokens, token_limit=job.token_limit)
-    if not cut.step_count:
-        raise Permanent(
-            f"the token limit {job.token_limit} allows no step: the first one has {step_tokens[0]} tokens "
-            f"({settings.batch_size} examples); raise the limit or lower batch_size"
+    if done < step_count and not run.course.held_out.reason_to_stop():
+        raise Interrupted(
+            f"training {run.job.job_id} stopped after step {done} of {step_count}; its resume point is kept"
         )
-    order = [position[number] for step in steps[: cut.step_count] for number in step]
-    return _Data(examples, texts, order, step_tokens[: cut.step_count], cut)
 
 
-def _checked(job: TrainingJob, *, start: Start, data: _Data) -> tuple[HealthCheck, ...]:
-    """The health checks. Raises Permanent with every failing reading where the settings say refuse."""
-    sample = range(0, len(data.examples), max(1, len(data.examples) // PARITY_SAMPLE))
-    evaluated = encode_prompts(start.tokenizer, [data.texts[at] for at in sample])
-    examples = [data.examples[at] for at in sample]
-    trained = [example.input_ids[: example.prompt_length] for example in examples]
-    checks = health_checks(data.examples, prompts=list(zip(trained, evaluated, strict=True)))
-    wrong = failures(checks)
-    if wrong and job.settings.on_unhealthy == "refuse":
-        raise Permanent(f"the training data is unhealthy: {wrong}; or set on_unhealthy: warn to train all the same")
-    if wrong:
-        log.warning("unhealthy training data, trained all the same", extra={"readings": wrong, "job_id": job.job_id})
-    return checks
+def _save(start: Start, *, trainer: JobTrainer, directory: Path) -> None:
+    """Write the whole checkpoint, and the adapter beside it where there is one; every process has to call it."""
+    trained: Any = trainer.model
+    gathered = trainer.whole_weights()
+    if not is_first():
+        return
+    if isinstance(trained, PeftModel):
+        save_adapter(trained, directory=directory)
+        trained = merged(trained)
+    save_trained(replace(start, model=trained), directory=directory, weights=gathered)

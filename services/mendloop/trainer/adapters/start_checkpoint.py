@@ -28,6 +28,8 @@ class Start:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     stored_dtype: torch.dtype
+    parameter_count: int
+    """Of the whole model, shared weights once, before any adapter."""
 
 
 def load_start(directory: Path) -> Start:
@@ -54,7 +56,7 @@ def load_start(directory: Path) -> Start:
             f"the start checkpoint {directory}: configuration and weights disagree: {wrong}; store it again"
         )
     stored_dtype: torch.dtype = model.dtype
-    return Start(directory, model.float(), tokenizer, stored_dtype)
+    return Start(directory, model.float(), tokenizer, stored_dtype, model.num_parameters())
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -65,20 +67,24 @@ def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0
 
 
-def save_trained(start: Start, *, directory: Path) -> None:
+def save_trained(start: Start, *, directory: Path, weights: dict[str, Any] | None = None) -> None:
     """Write the trained weights, and every other file of the start checkpoint byte by byte: no path, no date.
 
-    Raises Retryable on a full disk.
+    weights are given where the model itself holds only a part of them (FSDP). Raises Retryable on a full disk.
     """
-    weights = directory / ".weights"
+    staging = directory / ".weights"
     with full_disk_is_retryable(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        model: torch.nn.Module = start.model
-        model.to(dtype=start.stored_dtype)
-        start.model.save_pretrained(weights)
-        for path in sorted(weights.glob("*.safetensors*")):
+        if weights is None:
+            model: torch.nn.Module = start.model
+            model.to(dtype=start.stored_dtype)
+            start.model.save_pretrained(staging)
+        else:
+            cast = {name: value.to(start.stored_dtype) for name, value in weights.items()}
+            start.model.save_pretrained(staging, state_dict=cast)
+        for path in sorted(staging.glob("*.safetensors*")):
             path.replace(directory / path.name)
-        shutil.rmtree(weights)
+        shutil.rmtree(staging)
         for path in sorted(start.directory.iterdir()):
             if path.is_file() and not path.name.endswith(_NOT_KEPT):
                 shutil.copyfile(path, directory / path.name)

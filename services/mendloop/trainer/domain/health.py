@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mendloop.core.training import HealthCheck
-from mendloop.trainer.domain.labels import IGNORED, LabelledExample
+from mendloop.trainer.domain.labels import IGNORED, LabelledExample, LabelledPair
 
 MIN_EOS_SHARE = 0.95
 MAX_CUT_SHARE = 0.05
@@ -33,6 +33,28 @@ def health_checks(examples: Sequence[LabelledExample], *, prompts: Sequence[Prom
         duplicates(examples),
         empty_completions(examples),
     )
+
+
+def text_checks(pieces: Sequence[LabelledExample]) -> tuple[HealthCheck, ...]:
+    """The checks of whole texts (at least one piece): every token carries loss, so prompts and cuts do not matter."""
+    if not pieces:
+        raise ValueError("there are no texts to check; a training needs at least one")
+    token_count = sum(piece.token_count for piece in pieces)
+    labelled_count = sum(len(piece.labels) - piece.labels.count(IGNORED) for piece in pieces)
+    reading = f"{labelled_count} of {token_count} tokens carry loss, in {len(pieces)} pieces of whole texts"
+    share = labelled_count / token_count
+    return (_check("text_mask", share == 1, share, reading, advice="give whole texts"), duplicates(pieces))
+
+
+def pair_checks(
+    pairs: Sequence[LabelledPair], *, replayed: Sequence[LabelledExample], prompts: Sequence[PromptPair]
+) -> tuple[HealthCheck, ...]:
+    """The checks of preferences (at least one) and of the examples that are replayed beside them."""
+    examples = [*replayed, *(part for pair in pairs for part in (pair.chosen, pair.rejected))]
+    checks = [check for check in health_checks(examples, prompts=prompts) if check.name != "duplicates"]
+    keys = [(pair.chosen.input_ids, pair.rejected.input_ids) for pair in pairs]
+    keys += [(example.input_ids, ()) for example in replayed]
+    return (*checks, _repeats(keys), distinct_pairs(pairs))
 
 
 def failures(checks: Sequence[HealthCheck]) -> str:
@@ -88,10 +110,15 @@ def truncation(examples: Sequence[LabelledExample]) -> HealthCheck:
 
 def duplicates(examples: Sequence[LabelledExample]) -> HealthCheck:
     """Share of examples that repeat another one, token by token."""
-    count = len(examples) - len({example.input_ids for example in examples})
-    share = count / len(examples)
-    reading = f"{count} of {len(examples)} examples ({share:.1%}) repeat another one"
-    return _check("duplicates", share <= MAX_DUPLICATE_SHARE, share, reading, advice="deduplicate the corpus")
+    return _repeats([example.input_ids for example in examples])
+
+
+def distinct_pairs(pairs: Sequence[LabelledPair]) -> HealthCheck:
+    """Share of preferences whose two answers are different tokens; cut ones may have become the same."""
+    count = sum(pair.chosen.input_ids != pair.rejected.input_ids for pair in pairs)
+    share = count / len(pairs)
+    reading = f"{count} of {len(pairs)} preferences ({share:.1%}) have two different answers as tokens"
+    return _check("distinct_pairs", count == len(pairs), share, reading, advice="raise max_tokens or drop the others")
 
 
 def empty_completions(examples: Sequence[LabelledExample]) -> HealthCheck:
@@ -100,6 +127,13 @@ def empty_completions(examples: Sequence[LabelledExample]) -> HealthCheck:
     share = count / len(examples)
     reading = f"{count} of {len(examples)} examples ({share:.1%}) have no completion token"
     return _check("empty_completions", count == 0, share, reading, advice="raise max_tokens or drop these examples")
+
+
+def _repeats(keys: Sequence[object]) -> HealthCheck:
+    count = len(keys) - len(set(keys))
+    share = count / len(keys)
+    reading = f"{count} of {len(keys)} examples ({share:.1%}) repeat another one"
+    return _check("duplicates", share <= MAX_DUPLICATE_SHARE, share, reading, advice="deduplicate the corpus")
 
 
 def _completion(example: LabelledExample) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 IGNORED = -100
 """Label of a token without loss (the default ignore_index of torch's cross-entropy)."""
@@ -30,6 +31,11 @@ class LabelledExample:
             )
 
     @property
+    def token_count(self) -> int:
+        """Input tokens, without padding."""
+        return len(self.input_ids)
+
+    @property
     def completion_end(self) -> int:
         """Position after the last completion token, before the EOS."""
         return len(self.input_ids) if self.is_cut else max(self.prompt_length, len(self.input_ids) - 1)
@@ -38,6 +44,23 @@ class LabelledExample:
     def has_completion(self) -> bool:
         """Whether a completion token is left beside the EOS."""
         return self.completion_end > self.prompt_length
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two completions of one prompt, the better one first.
+
+    reference_gap is log p(chosen) - log p(rejected) under the model that the training starts from, in nats.
+    """
+
+    chosen: LabelledExample
+    rejected: LabelledExample
+    reference_gap: float = 0.0
+
+    @property
+    def token_count(self) -> int:
+        """Input tokens of both, without padding."""
+        return self.chosen.token_count + self.rejected.token_count
 
 
 def labelled(
@@ -50,3 +73,16 @@ def labelled(
     if not eos_in_loss and not is_cut:
         labels[-1] = IGNORED
     return LabelledExample(tuple(input_ids), tuple(labels), prompt_length, is_cut)
+
+
+def pieces(input_ids: Sequence[int], *, max_tokens: int, eos_in_loss: bool) -> list[LabelledExample]:
+    """A whole text, the EOS included, in as few pieces as max_tokens allows, about equally long; every token has loss.
+
+    All but the last are marked as cut: no EOS ends them. Nothing of the text is lost.
+    """
+    count = -(-len(input_ids) // max_tokens)
+    bounds = [round(at * len(input_ids) / count) for at in range(count + 1)]
+    parts = [tuple(input_ids[low:high]) for low, high in pairwise(bounds)]
+    *whole, last = parts
+    labels = last if eos_in_loss else (*last[:-1], IGNORED)
+    return [*(LabelledExample(part, part, 0, is_cut=True) for part in whole), LabelledExample(last, labels, 0, False)]

@@ -67,6 +67,13 @@ def schedule(mixture: Mixture, *, step_count: int) -> list[tuple[int, ...]]:
     return steps
 
 
+def held_out(count: int, *, share: float, seed: int) -> frozenset[int]:
+    """Which of count rows no step shall see: their share, rounded down, so that something is always left."""
+    order = list(range(count))
+    random.Random(f"{seed}/held-out").shuffle(order)
+    return frozenset(order[: int(count * share)])
+
+
 def cut_to_limit(step_tokens: Sequence[int], *, token_limit: int) -> Cut:
     """The most steps whose tokens together do not exceed the limit; 0 means no limit.
 

@@ -26,7 +26,7 @@ from mendloop.examples.scan.short.grammar import (
     pieces,
     read,
 )
-from mendloop.steps.scan import ScanChecker
+from mendloop.steps.scan import END, ScanChecker, operations
 from mendloop.steps.supervision import supervise
 
 OPEN_SHARE = 0.3
@@ -121,6 +121,11 @@ class ShortScanTask:
         """The actions of each phrase, and the answer where a lamp is asked for."""
         request = read(item.prompt)
         return pieces(request) if request else ()
+
+    def operations(self, prompt: str) -> Sequence[str]:
+        """The word of the plain command that asks for each action, then the end; empty where there is no request."""
+        request = read(prompt)
+        return (*operations(request.plain), END) if request else ()
 
     def background(self, item: Item) -> str:
         """What the second names in the command mean; empty where it has none."""

@@ -1,0 +1,1 @@
+"""How the evaluation loop hangs on a trainer: the Hugging Face callback."""
