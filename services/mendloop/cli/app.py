@@ -24,6 +24,7 @@ from mendloop.cli.deployment import DEFAULT_HOME, Deployment, deployment_at
 from mendloop.cli.diagnose import diagnose
 from mendloop.cli.doctor import examine
 from mendloop.cli.eval import evaluate
+from mendloop.cli.exchange import export_batch, import_review
 from mendloop.cli.faults import faults_app
 from mendloop.cli.follow import print_events
 from mendloop.cli.import_eval import import_eval
@@ -53,6 +54,8 @@ app.command("import-eval")(import_eval)
 app.command("compare")(compare)
 app.command("diagnose")(diagnose)
 app.command("eval")(evaluate)
+app.command("export")(export_batch)
+app.command("import")(import_review)
 console = Console()
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]
