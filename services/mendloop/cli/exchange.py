@@ -1,4 +1,4 @@
-"""`mend export` and `mend import`: a batch as a data set for people, and their review. Knows options and words."""
+"""`mend export`, `mend import`, `mend approve`: a batch as a data set for people, and what they decide about it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 from rich.console import Console
 
+from mendloop.cli.deployment import Deployment
+from mendloop.cli.viewing import view_of
 from mendloop.core.errors import Permanent
+from mendloop.core.wire import artifact_ref
+from mendloop.v1 import intervention_pb2
 
 if TYPE_CHECKING:
+    from mendloop.exchange.batches import StoredBatch
     from mendloop.exchange.review import Review
     from mendloop.exchange.reviewed import ReviewedBatch
 
@@ -55,6 +60,9 @@ def import_review(
         str, typer.Option(help="Rows on which annotators disagree: refuse the file, or drop them.")
     ] = "refuse",
     by: Annotated[str, typer.Option(help="Who reviewed, where the file names nobody.")] = "",
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Answer the run that waits with this batch: it trains on what is left.")
+    ] = False,
 ) -> None:
     """Make a reviewed batch of people's annotations: accepted, corrected and rejected rows, each counted."""
     _check(format_name, known=IMPORTS)
@@ -72,6 +80,57 @@ def import_review(
     kept = keep_review(store, found, review, by=by)
     for line in _summary(review, kept, total=len(found.rows)):
         _say(line)
+    if approve:
+        _approve_reviewed(context.obj, found, kept, by=", ".join(review.annotators) or by)
+
+
+def approve(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(help="The run that waits, as `mend status` shows it.")],
+    plan: Annotated[str, typer.Option(help="The plan, where the run waits with more than one question.")] = "",
+    refuse: Annotated[bool, typer.Option("--refuse", help="Drop the plan or the batch instead.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    by: Annotated[str, typer.Option(help="Who decides, for the record.")] = "",
+) -> None:
+    """Answer a run that waits: approve (or refuse) its plan, or its new batch as it is."""
+    from mendloop.submission.answering import answer_to, open_question
+
+    target: Deployment = context.obj
+    question = open_question(view_of(target, run_id), plan_id=plan)
+    envelope = answer_to(question, run_id=run_id, approved=not refuse, by=by, reason=reason, source="cli")
+    target.bus().publish([envelope])
+    what = "batch" if question.is_review else "plan"
+    verdict = "refused" if refuse else "approved"
+    _say(f"the {what} of round {question.part.number} (plan {question.plan_id}) is {verdict}")
+
+
+def _approve_reviewed(target: Deployment, batch: StoredBatch, kept: ReviewedBatch, *, by: str) -> None:
+    """Raises Permanent where nothing is left, or where the run does not wait for a review of this batch."""
+    from mendloop.submission.answering import answer_to, open_question
+
+    run_id = batch.node.run_id
+    if not kept.example_count:
+        raise Permanent(f"no row is left to train on: `mend approve {run_id} --refuse` drops the batch")
+    question = open_question(view_of(target, run_id))
+    waiting = question.part.batch.artifact if question.is_review and question.part.batch else None
+    if waiting is None or waiting.sha256 != batch.artifact.sha256:
+        which = f"batch {waiting.sha256[:12]}" if waiting else f"plan {question.plan_id}"
+        raise Permanent(f"run {run_id} does not wait for batch {batch.short}, but for {which}")
+    envelope = answer_to(
+        question, run_id=run_id, approved=True, by=by, reason="", source="cli", reviewed=_message(batch, kept)
+    )
+    target.bus().publish([envelope])
+    _say(f"run {run_id} goes on with it")
+
+
+def _message(batch: StoredBatch, kept: ReviewedBatch) -> intervention_pb2.DataBatchReady:
+    return intervention_pb2.DataBatchReady(
+        batch=artifact_ref(kept.batch),
+        example_count=kept.example_count,
+        drops=[intervention_pb2.DropCount(**row) for row in kept.drops],
+        manifest=artifact_ref(kept.manifest),
+        reviewed_from=artifact_ref(batch.artifact),
+    )
 
 
 def _summary(review: Review, kept: ReviewedBatch, *, total: int) -> list[str]:

@@ -14,6 +14,7 @@ from mendloop.controller.domain.records import (
     Diagnosis,
     Evaluation,
     Kind,
+    Review,
     Training,
 )
 from mendloop.core.errors import InvalidEvent
@@ -103,6 +104,19 @@ def batch_of(message: intervention_pb2.DataBatchReady) -> Batch:
 def approval_of(message: loop_pb2.ApprovalGiven, *, now: float) -> Approval:
     """The record of a person's answer."""
     return Approval(message.plan_id, message.approved, message.approved_by, message.reason, now)
+
+
+def review_of(message: loop_pb2.ApprovalGiven, *, now: float) -> Review:
+    """The record of people's answer to a batch.
+
+    Raises InvalidEvent where it is approved without what they left of which batch: there is nothing to train on.
+    """
+    reviewed = message.reviewed
+    if message.approved and not (reviewed.batch.sha256 and reviewed.reviewed_from.sha256):
+        raise InvalidEvent(f"the batch of plan {message.plan_id} is approved, but the answer does not say which rows")
+    event = raw(reviewed) if message.approved else b""
+    count = reviewed.example_count if message.approved else 0
+    return Review(message.plan_id, message.approved, message.approved_by, message.reason, count, now, event)
 
 
 def sealed_of(message: evaluation_pb2.EvalCompleted) -> dict[Conditions, Counts]:

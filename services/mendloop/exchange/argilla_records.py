@@ -46,7 +46,7 @@ def files(batch: StoredBatch, history: Provenance) -> dict[str, bytes]:
     }
 
 
-def annotations(path: Path) -> list[Annotation]:
+def read_annotations(path: Path) -> list[Annotation]:
     """What people said; suggestions are not people. A record nobody answered has none. Raises InvalidReview."""
     return [
         one

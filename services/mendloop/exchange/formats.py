@@ -21,9 +21,9 @@ MAKERS: Mapping[str, Callable[[StoredBatch, Provenance], Files]] = {
     "jsonl": plain_lines.files,
 }
 READERS: Mapping[str, Callable[[Path], Sequence[Annotation]]] = {
-    "label-studio": label_studio.annotations,
-    "argilla": argilla_records.annotations,
-    "jsonl": plain_lines.annotations,
+    "label-studio": label_studio.read_annotations,
+    "argilla": argilla_records.read_annotations,
+    "jsonl": plain_lines.read_annotations,
 }
 
 

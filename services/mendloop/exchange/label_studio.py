@@ -54,7 +54,7 @@ def files(batch: StoredBatch, history: Provenance) -> dict[str, bytes]:
     }
 
 
-def annotations(path: Path) -> list[Annotation]:
+def read_annotations(path: Path) -> list[Annotation]:
     """What people said; predictions are not people. A cancelled annotation is a skipped row. Raises InvalidReview."""
     return [
         one

@@ -32,7 +32,7 @@ def files(batch: StoredBatch, history: Provenance) -> dict[str, bytes]:
     return {ROWS_FILE: lines.encode(), "README.md": card(batch, history, front_matter={}, how_to=how_to).encode()}
 
 
-def annotations(path: Path) -> list[Annotation]:
+def read_annotations(path: Path) -> list[Annotation]:
     """What people wrote into the lines; two lines of one row are two annotators. Raises InvalidReview."""
     return list(_annotations(path))
 

@@ -21,7 +21,8 @@ from mendloop.gateway.domain.paging import Page, page_of
 from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, KeyReused, Malformed, UnknownRun
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.ports import Documents, Submit
-from mendloop.runs.view import RoundView, RunView, state_of
+from mendloop.runs.view import RunView, state_of
+from mendloop.submission.answering import Question, answer_to, questions
 from mendloop.v1 import common_pb2, loop_pb2
 
 SEEN_WITHIN_S = 5.0
@@ -155,40 +156,37 @@ def cancel_run(run_id: str, *, ports: Ports, reason: str, by: str) -> RunView:
     return view
 
 
-def answer_approval(run_id: str, *, ports: Ports, plan_id: str, approved: bool, reason: str, by: str) -> RunView:
-    """Approve or refuse a plan that waits; the same answer again changes nothing.
+def answer_approval(
+    run_id: str, *, ports: Ports, plan_id: str, approved: bool, reason: str, by: str, is_review: bool = False
+) -> RunView:
+    """Approve or refuse a plan that waits, or its batch as it is; the same answer again changes nothing.
 
     Raises UnknownRun, or Conflict where the run is over, does not wait for this plan, or was answered otherwise.
     """
     view = get_run(run_id, ports=ports)
-    part = _waiting(view, plan_id)
-    if part.answer is not None and part.answer.approved == approved:
+    question = _waiting(view, plan_id, is_review=is_review)
+    if question.answer is not None and question.answer.approved == approved:
         return view
-    if part.answer is not None:
-        verdict = "approved" if part.answer.approved else "refused"
-        raise Conflict(f"plan {plan_id} was {verdict} by {part.answer.approved_by or 'a local user'} already")
+    if question.answer is not None:
+        verdict = "approved" if question.answer.approved else "refused"
+        raise Conflict(f"plan {plan_id} was {verdict} by {question.answer.approved_by or 'a local user'} already")
     if view.finish is not None:
         raise Conflict(f"run {run_id} is over: {view.finish.outcome}")
-    message = loop_pb2.ApprovalGiven(
-        position=common_pb2.RunPosition(run_id=run_id, round=part.number, arm=part.arm),
-        plan_id=plan_id,
-        approved=approved,
-        approved_by=_text("by", by),
-        reason=_text("reason", reason),
+    envelope = answer_to(
+        question, run_id=run_id, approved=approved, by=_text("by", by), reason=_text("reason", reason), source="gateway"
     )
-    # One id for both answers: of two at the same moment the first in the log counts, for everybody.
-    event_id = stable_hash("gateway", "ApprovalGiven", run_id, plan_id)[:32]
-    ports.bus.publish([envelope_for(message, event_id=event_id, source="gateway", key=run_id, subject=run_id)])
+    ports.bus.publish([envelope])
     return view
 
 
-def _waiting(view: RunView, plan_id: str) -> RoundView:
-    asked = [part for part in view.rounds if part.question is not None]
-    for part in asked:
-        if part.question is not None and part.question.plan_id == plan_id:
-            return part
-    open_plans = [part.question.plan_id for part in asked if part.question and part.answer is None]
-    raise Conflict(f"run {view.run_id} does not wait for plan {plan_id[:100]!r}; it waits for {open_plans or 'none'}")
+def _waiting(view: RunView, plan_id: str, *, is_review: bool) -> Question:
+    asked = [question for question in questions(view) if question.is_review == is_review]
+    for question in asked:
+        if question.plan_id == plan_id:
+            return question
+    open_plans = [question.plan_id for question in asked if question.answer is None]
+    what = "a review of plan" if is_review else "plan"
+    raise Conflict(f"run {view.run_id} does not wait for {what} {plan_id[:100]!r}; it waits for {open_plans or 'none'}")
 
 
 def _keyed_run(recipe: Recipe, *, key: str, ports: Ports) -> str:
