@@ -277,6 +277,22 @@ class World:
             plan=plan,
         )
 
+    def reviewed(
+        self, plan: intervention_pb2.InterventionPlanned, *, count: int = 50, approved: bool = True
+    ) -> loop_pb2.ApprovalGiven:
+        """What people say of a plan's batch."""
+        left = intervention_pb2.DataBatchReady(
+            batch=ref("left"), example_count=count, manifest=ref("left-manifest"), reviewed_from=ref("batch")
+        )
+        return loop_pb2.ApprovalGiven(
+            position=plan.position,
+            plan_id=plan.plan_id,
+            approved=approved,
+            approved_by="Ada",
+            review=True,
+            reviewed=left if approved else None,
+        )
+
     def dead(
         self, message: Message, *, handler: str = "trainer", value: bytes | None = None
     ) -> operations_pb2.DeadLetter:

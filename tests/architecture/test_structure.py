@@ -26,6 +26,7 @@ FOLDERS = {
     "diagnostician": "why a slice is weak",
     "evaluator": "scores and weak slices",
     "examples": "SCAN and recipes that ship",
+    "exchange": "a batch as a data set for people, and their review of it",
     "gateway": "REST and event stream",
     "models": "checkpoints and generation backends",
     "report": "a run as a page",

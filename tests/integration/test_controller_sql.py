@@ -87,25 +87,26 @@ def test_replicas_that_start_at_once_migrate_once(empty_url: str) -> None:
     assert [replica.returncode for replica in replicas] == [0, 0], complaints
     engine = open_engine(empty_url)
     with engine.begin() as db:
-        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
+        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0003"]
     engine.dispose()
 
 
 def _play(world: World) -> None:
-    """A data round that a person approved and the gates promoted: every kind of record is written."""
+    """A data round that people approved and reviewed and the gates promoted: every kind of record is written."""
     base_ready = world.base_ready(report=world.report())
     base = world.evaluated(base_ready, WEAK, weak=1)
     out = world.send(world.requested(), base_ready, base, world.diagnosed(base))
     question = only(out, loop_pb2.ApprovalRequested)
     answer = loop_pb2.ApprovalGiven(position=question.position, plan_id=question.plan_id, approved=True)
     plan = only(world.send(answer), intervention_pb2.InterventionPlanned)
+    world.send(world.batched(plan), world.reviewed(plan))
     ready = world.candidate_ready(plan)
-    world.send(world.batched(plan), ready, world.evaluated(ready, BETTER, sealed=sealed_counts()))
+    world.send(ready, world.evaluated(ready, BETTER, sealed=sealed_counts()))
 
 
 def test_run_in_sql_is_the_run_in_memory(runs: SqlRuns, tmp_path: Path) -> None:
-    memory = World(tmp_path / "store", runs=MemoryRuns(), approval=True)
-    stored = World(tmp_path / "store", runs=runs, approval=True)
+    memory = World(tmp_path / "store", runs=MemoryRuns(), approval=True, review=True)
+    stored = World(tmp_path / "store", runs=runs, approval=True, review=True)
     _play(memory)
     _play(stored)
     state = runs.load(RUN)
@@ -114,7 +115,7 @@ def test_run_in_sql_is_the_run_in_memory(runs: SqlRuns, tmp_path: Path) -> None:
 
 
 def test_decision_is_stored_with_every_gates_numbers(runs: SqlRuns, url: str, tmp_path: Path) -> None:
-    _play(World(tmp_path / "store", runs=runs, approval=True))
+    _play(World(tmp_path / "store", runs=runs, approval=True, review=True))
     engine = open_engine(url)
     with engine.begin() as db:
         gate = db.execute(select(tables.gates).where(tables.gates.c.gate == "target_improves")).mappings().one()

@@ -77,5 +77,11 @@ def completed(store: ArtifactStore, prefix: str) -> Sequence[str]:
     return [name for name in store.doc_names(NAMESPACE) if name.startswith(prefix)]
 
 
+def of_run(store: ArtifactStore, run_id: str, *, kind: str) -> Sequence[Node]:
+    """The nodes of one kind that a run recorded, by name; empty for a run that recorded none."""
+    names = (name for name in store.doc_names(_namespace(run_id)) if name.startswith(f"{kind}:"))
+    return [node for name in names if (node := find(store, name, run_id=run_id)) is not None]
+
+
 def _namespace(run_id: str) -> str:
     return f"{NAMESPACE}-of/run-{quote(run_id, safe='')}"

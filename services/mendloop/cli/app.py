@@ -24,17 +24,18 @@ from mendloop.cli.deployment import DEFAULT_HOME, Deployment, deployment_at
 from mendloop.cli.diagnose import diagnose
 from mendloop.cli.doctor import examine
 from mendloop.cli.eval import evaluate
+from mendloop.cli.exchange import export_batch, import_review
 from mendloop.cli.faults import faults_app
 from mendloop.cli.follow import print_events
 from mendloop.cli.import_eval import import_eval
 from mendloop.cli.live import result_table, run_panel, run_table
 from mendloop.cli.steering import COMMANDS as STEERING_COMMANDS
+from mendloop.cli.viewing import view_of
 from mendloop.core.contracts import SERVICES
-from mendloop.core.errors import MendloopError, Permanent
+from mendloop.core.errors import MendloopError
 from mendloop.core.recipe import Recipe, load_recipe
 from mendloop.runs.filters import EventFilter
 from mendloop.runs.log import RunLog
-from mendloop.runs.model import RunView
 
 app = typer.Typer(
     name="mend",
@@ -56,6 +57,8 @@ app.command("diagnose")(diagnose)
 app.command("eval")(evaluate)
 for _command in STEERING_COMMANDS:
     app.command()(_command)
+app.command("export")(export_batch)
+app.command("import")(import_review)
 console = Console()
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]
@@ -176,7 +179,7 @@ def report(
     from mendloop.report.page import render
     from mendloop.report.summary import summarize
 
-    view = _view(context.obj, run_id)
+    view = view_of(context.obj, run_id)
     summary = summarize(view, store=context.obj.store())
     if html is not None:
         html.write_text(render([summary], title=f"Run {run_id}", subtitle=view.summary), encoding="utf-8")
@@ -317,15 +320,6 @@ def _follow(target: Deployment, run_id: str) -> None:
             if view is not None and view.is_finished:
                 return
             time.sleep(0.25)
-
-
-def _view(target: Deployment, run_id: str) -> RunView:
-    log = RunLog(target.bus(), store=target.store())
-    log.refresh()
-    view = log.view(run_id)
-    if view is None:
-        raise Permanent(f"there is no run {run_id!r}; known are {', '.join(v.run_id for v in log.views()) or 'none'}")
-    return view
 
 
 def _counts(options: list[str]) -> dict[str, int]:

@@ -91,6 +91,18 @@ def facts(view: RunView) -> list[str]:
     return lines
 
 
+def _review_facts(part: RoundView) -> list[str]:
+    if part.reviewed is not None and part.review_answer is not None:
+        by = part.review_answer.approved_by or "a person"
+        return [f"{by} left {part.reviewed.example_count} of them"]
+    if part.review_answer is not None and not part.review_answer.approved:
+        return [f"{part.review_answer.approved_by or 'a person'} refused them"]
+    if part.review_question is None or part.batch is None or part.batch.artifact is None:
+        return []
+    name = part.batch.artifact.sha256[:12]
+    return [f"they wait for a review: mend export {name} --to FOLDER, then mend import FILE --for {name} --approve"]
+
+
 def _round_facts(part: RoundView) -> list[str]:
     lines = []
     if part.plan is not None:
@@ -98,6 +110,7 @@ def _round_facts(part: RoundView) -> list[str]:
     if part.batch is not None:
         dropped = sum(drop.count for drop in part.batch.drops)
         lines.append(f"{part.batch.example_count} new examples, {dropped} candidates dropped")
+        lines += _review_facts(part)
     if part.evaluation is None and part.shard_count:
         lines.append(f"scored {part.shards_done} of {part.shard_count} shards")
     if part.evaluation is not None:

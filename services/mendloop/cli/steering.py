@@ -11,9 +11,8 @@ from rich.console import Console
 
 from mendloop.bus.base import Bus
 from mendloop.cli.deployment import Deployment
-from mendloop.core.errors import Permanent
+from mendloop.cli.viewing import view_of
 from mendloop.runs import steering
-from mendloop.runs.log import RunLog
 from mendloop.runs.model import RunView
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]
@@ -34,18 +33,18 @@ def cancel(context: typer.Context, run_id: RunId, reason: Reason = "", by: By = 
 
 
 def approve(context: typer.Context, run_id: RunId, plan: PlanId = "", reason: Reason = "", by: By = "") -> None:
-    """Let the plan that waits be carried out (recipes with `approval: true`).
+    """Let the plan that waits be carried out (`approval: true`), or be trained on its batch as it is (`review: true`).
 
     `mend status` shows runs that wait; what the plan does and holds of the budget stands in `mend report RUN`.
     """
-    _answer(context, run_id, approved=True, plan_id=plan, reason=reason, by=by)
-    console.print(f"approved; run {run_id} goes on, `mend watch {run_id}` draws it")
+    what = _answer(context, run_id, approved=True, plan_id=plan, reason=reason, by=by)
+    console.print(f"the {what} is approved; run {run_id} goes on, `mend watch {run_id}` draws it")
 
 
 def refuse(context: typer.Context, run_id: RunId, plan: PlanId = "", reason: Reason = "", by: By = "") -> None:
-    """Drop the plan that waits: the run ends, its reservations are released, the checkpoint that stood stays."""
-    _answer(context, run_id, approved=False, plan_id=plan, reason=reason, by=by)
-    console.print(f"refused; run {run_id} ends without training")
+    """Drop the plan that waits, or its batch: the run ends, its reservations are released, the checkpoint stays."""
+    what = _answer(context, run_id, approved=False, plan_id=plan, reason=reason, by=by)
+    console.print(f"the {what} is refused; run {run_id} ends without training")
 
 
 def pause(context: typer.Context, run_id: RunId, reason: Reason = "", by: By = "") -> None:
@@ -76,9 +75,12 @@ def rollback(context: typer.Context, run_id: RunId, reason: Reason = "", by: By 
 COMMANDS: tuple[Callable[..., None], ...] = (cancel, approve, refuse, pause, resume, rollback)
 
 
-def _answer(context: typer.Context, run_id: str, *, approved: bool, plan_id: str, reason: str, by: str) -> None:
+def _answer(context: typer.Context, run_id: str, *, approved: bool, plan_id: str, reason: str, by: str) -> str:
+    """What was answered, in a word."""
     view, bus = _found(context, run_id)
-    steering.answer(view, bus=bus, approved=approved, plan_id=plan_id, reason=reason, by=by or getpass.getuser())
+    by = by or getpass.getuser()
+    question = steering.answer(view, bus=bus, approved=approved, plan_id=plan_id, reason=reason, by=by)
+    return "batch" if question.is_review else "plan"
 
 
 def _steer(context: typer.Context, run_id: str, *, action: str, reason: str, by: str) -> None:
@@ -88,10 +90,4 @@ def _steer(context: typer.Context, run_id: str, *, action: str, reason: str, by:
 
 def _found(context: typer.Context, run_id: str) -> tuple[RunView, Bus]:
     target: Deployment = context.obj
-    bus = target.bus()
-    runs = RunLog(bus, store=target.store())
-    runs.refresh()
-    view = runs.view(run_id)
-    if view is None:
-        raise Permanent(f"there is no run {run_id!r}; known are {', '.join(v.run_id for v in runs.views()) or 'none'}")
-    return view, bus
+    return view_of(target, run_id), target.bus()

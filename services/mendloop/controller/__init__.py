@@ -3,6 +3,6 @@
 Owns fan-in, budgets, interventions, gates and the run's state in SQL. Promises one decision per round and one
 LoopFinished per run, whatever the order in which events arrive and however often.
 Consumes LoopRequested, LoopCancelled, LoopSteered, CheckpointReady, TrainingFailed, EvalCompleted, DiagnosisReady,
-ApprovalGiven, DataBatchReady, DeadLetter. Produces ApprovalRequested, InterventionPlanned, CheckpointPromoted,
-CheckpointRejected, CheckpointRolledBack, BudgetExceeded, LoopFinished.
+ApprovalGiven, DataBatchReady, DeadLetter. Produces ApprovalRequested, InterventionPlanned, DataBatchReady (what people
+left of a batch), CheckpointPromoted, CheckpointRejected, CheckpointRolledBack, BudgetExceeded, LoopFinished.
 """

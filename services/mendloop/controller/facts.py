@@ -16,6 +16,7 @@ from mendloop.controller.domain.records import (
     Evaluation,
     GateAnswer,
     Kind,
+    Review,
     RunState,
     Training,
 )
@@ -131,6 +132,19 @@ def steering_of(message: loop_pb2.LoopSteered, *, number: int, now: float) -> St
     except ValueError:
         raise InvalidEvent(f"a run cannot be steered by action {message.action}") from None
     return Steering(number, action, message.steered_by, message.reason, now)
+
+
+def review_of(message: loop_pb2.ApprovalGiven, *, now: float) -> Review:
+    """The record of people's answer to a batch.
+
+    Raises InvalidEvent where it is approved without what they left of which batch: there is nothing to train on.
+    """
+    reviewed = message.reviewed
+    if message.approved and not (reviewed.batch.sha256 and reviewed.reviewed_from.sha256):
+        raise InvalidEvent(f"the batch of plan {message.plan_id} is approved, but the answer does not say which rows")
+    event = raw(reviewed) if message.approved else b""
+    count = reviewed.example_count if message.approved else 0
+    return Review(message.plan_id, message.approved, message.approved_by, message.reason, count, now, event)
 
 
 def sealed_of(message: evaluation_pb2.EvalCompleted) -> dict[Conditions, Counts]:

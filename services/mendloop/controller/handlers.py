@@ -104,8 +104,10 @@ def on_diagnosis_ready(event: Event, *, ports: Ports) -> list[Emit]:
 
 
 def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
-    """A batch was made; an empty one ends the run."""
+    """A batch was made; an empty one ends the run. What people left of one comes from here and says nothing new."""
     message = cast(intervention_pb2.DataBatchReady, event.message)
+    if message.reviewed_from.sha256:
+        return []
     record = facts.batch_of(message)
 
     def add(state: RunState) -> RunState:
@@ -115,12 +117,23 @@ def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
 
 
 def on_approval_given(event: Event, *, ports: Ports) -> list[Emit]:
-    """A person answered; the first answer to a plan counts."""
+    """A person answered; the first answer to a plan counts, and the first to its batch."""
     message = cast(loop_pb2.ApprovalGiven, event.message)
+    if message.review:
+        return _on_review(event, message, ports=ports)
     record = facts.approval_of(message, now=ports.clock())
 
     def add(state: RunState) -> RunState:
         return state if state.approval(record.plan_id) else replace(state, approvals=(*state.approvals, record))
+
+    return _apply(event, facts.run_id_of(message), add=add, ports=ports)
+
+
+def _on_review(event: Event, message: loop_pb2.ApprovalGiven, *, ports: Ports) -> list[Emit]:
+    record = facts.review_of(message, now=ports.clock())
+
+    def add(state: RunState) -> RunState:
+        return state if state.review(record.plan_id) else replace(state, reviews=(*state.reviews, record))
 
     return _apply(event, facts.run_id_of(message), add=add, ports=ports)
 

@@ -14,6 +14,7 @@ from mendloop.controller.domain.records import (
     Outcome,
     Plan,
     PlanState,
+    Review,
     Round,
     RunState,
 )
@@ -83,6 +84,27 @@ def emit_plan(state: RunState, plan: Plan) -> Emit:
         position=message.position, plan_id=plan.plan_id, summary=f"{message.rationale}; {_price(state, plan)}"
     )
     return Emit(question, state.run_id, identity, state.run_id)
+
+
+def emit_review_question(state: RunState, plan: Plan, *, example_count: int) -> Emit:
+    """The question what people leave of a plan's batch."""
+    message = intervention_pb2.InterventionPlanned.FromString(plan.event)
+    question = loop_pb2.ApprovalRequested(
+        position=message.position,
+        plan_id=plan.plan_id,
+        summary=f"{example_count} examples wait for a review before they are trained on: {message.rationale}",
+        review=True,
+    )
+    return Emit(question, state.run_id, f"{state.run_id}/{plan.plan_id}/review", state.run_id)
+
+
+def emit_reviewed(state: RunState, plan: Plan, review: Review) -> Emit:
+    """What people left of a plan's batch; plan and place are ours, whatever the answer says."""
+    message = intervention_pb2.DataBatchReady.FromString(review.event)
+    message.plan.CopyFrom(intervention_pb2.InterventionPlanned.FromString(plan.event))
+    message.position.CopyFrom(message.plan.position)
+    message.awaits_review = False
+    return Emit(message, state.run_id, f"{state.run_id}/{plan.plan_id}/reviewed", state.run_id)
 
 
 def emit_decision(

@@ -32,7 +32,16 @@ from mendloop.controller.domain.records import (
     SealedQuery,
     total,
 )
-from mendloop.controller.domain.steps import Finish, Intervene, Judge, Publish, ended, next_step
+from mendloop.controller.domain.steps import (
+    AskReview,
+    Finish,
+    Intervene,
+    Judge,
+    Publish,
+    TrainReviewed,
+    ended,
+    next_step,
+)
 from mendloop.controller.facts import past_of, raw, sealed_of, twins_of
 from mendloop.controller.ports import Elsewhere, Outcomes
 from mendloop.core.errors import Permanent
@@ -96,6 +105,8 @@ def carry_on(state: RunState, world: World) -> tuple[RunState, Sequence[Emit]]:
             state, out = _intervene(state, step, recipe, world)
         elif isinstance(step, Publish):
             state, out = _publish(state, step.plan)
+        elif isinstance(step, AskReview | TrainReviewed):
+            state, out = _review(state, step)
         elif isinstance(step, Judge):
             state, out = _judge(state, step, spec, world)
         else:
@@ -183,6 +194,15 @@ def _publish(state: RunState, plan: Plan) -> tuple[RunState, list[Emit]]:
     return state, [messages.emit_plan(state, plan)]
 
 
+def _review(state: RunState, step: AskReview | TrainReviewed) -> tuple[RunState, list[Emit]]:
+    """Ask people about the batch, or send out what they left of it."""
+    if isinstance(step, AskReview):
+        asked = state.with_plan(replace(step.plan, state=PlanState.REVIEWING))
+        return asked, [messages.emit_review_question(asked, step.plan, example_count=step.example_count)]
+    sent = state.with_plan(replace(step.plan, state=PlanState.REVIEWED))
+    return sent, [messages.emit_reviewed(sent, step.plan, step.review)]
+
+
 def _judge(state: RunState, step: Judge, spec: RunSpec, world: World) -> tuple[RunState, list[Emit]]:
     """Settle the budget, ask every gate, decide."""
     before, after = messages.completed(step.baseline), messages.completed(step.measured)
@@ -241,7 +261,7 @@ def _finish(state: RunState, step: Finish, world: World) -> tuple[RunState, list
     plan = state.plan
     if plan is not None:
         state = _settled(state, plan, _prices(state, world.store))
-    if plan is not None and plan.state is PlanState.WAITING:
+    if plan is not None and plan.state in (PlanState.WAITING, PlanState.REVIEWING):
         state = state.with_plan(replace(plan, state=PlanState.REFUSED))
     emit = messages.emit_finish(
         state, outcome=step.outcome, checkpoint=_standing_checkpoint(state, world.store), reason=step.reason
@@ -264,7 +284,7 @@ def _settled(state: RunState, plan: Plan, prices: PriceSettings) -> RunState:
     usage = budget.Usage(gpu_s, batch.cost.token_count if batch else 0)
     metered = {
         budget.TRAIN_TOKENS: float(training.cost.token_count) if training else 0.0,
-        budget.NEW_EXAMPLES: float(batch.example_count) if batch else 0.0,
+        budget.NEW_EXAMPLES: float(state.added_count(plan)),
         budget.WALL_S: sum(part.cost.wall_s for part in (training, batch, measured) if part),
         **usage.by_resource(prices),
     }

@@ -87,7 +87,7 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(
         intervention_pb2.DataBatchReady,
         _topic("data-batch-ready"),
-        (DATA_GENERATOR,),
+        (DATA_GENERATOR, CONTROLLER),
         (TRAINER, CONTROLLER, GATEWAY),
         is_public=True,
     ),

@@ -7,6 +7,7 @@ MendloopError
 │   ├── InvalidEvent      an event that cannot be read
 │   ├── InvalidRecipe     a recipe that cannot be run
 │   ├── InvalidResults    a file of results made elsewhere that cannot be read as outcomes
+│   ├── InvalidReview     people's annotations that cannot be read, or that do not fit the batch
 │   └── TrainingFailed    (of mendloop.trainer) a training that diverged, with its evidence: an event, no dead letter
 └── Interrupted   the service was told to stop: give the work back, somebody else goes on
 """
@@ -40,6 +41,10 @@ class InvalidRecipe(Permanent):
 
 class InvalidResults(Permanent):
     """Results made elsewhere cannot be read; the message names file, line or sample, field and value."""
+
+
+class InvalidReview(Permanent):
+    """Annotations of a batch cannot be taken over; the message names the file, the rows and what to do."""
 
 
 class Interrupted(MendloopError):

@@ -287,6 +287,7 @@ class Recipe(_Section):
     gates: GateSettings = Field(default_factory=lambda: GateSettings())
     rounds: int = Field(1, ge=1, description="Most rounds of intervention.")
     approval: bool = Field(False, description="Whether a person approves each intervention.")
+    review: bool = Field(False, description="Whether people review each new batch before it is trained on.")
 
     @property
     def asks_student(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.axes.task import with_axes
@@ -11,6 +11,11 @@ from mendloop.core.recipe import Recipe
 from mendloop.core.tasks import Task, find_task
 
 MEDIA_TYPE = "application/vnd.mendloop.run-spec+json"
+
+
+def without_address(artifact: Artifact | None) -> Artifact | None:
+    """A sealed artifact as the specification tells of it, which every service reads: what it is, not where it lies."""
+    return replace(artifact, uri="") if artifact else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class RunSpec:
             "corpus": self.corpus,
             "pool": self.pool,
             "items": self.items,
-            "sealed_items": self.sealed_items,
+            "sealed_items": without_address(self.sealed_items),
             "fingerprints": self.fingerprints,
             "twins": self.twins,
         }

@@ -119,6 +119,7 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         metering=common_pb2.Metering(wall_s=ports.clock() - started, token_count=tokens),
         plan=plan,
         record=record,
+        awaits_review=spec.recipe.review and bool(examples),
     )
     log.info("batch ready", extra={**_place(plan), "examples": len(examples), "drops": ledger.count_by_stage()})
     return [Emit(ready, key=plan.position.run_id, subject=plan.position.run_id)]

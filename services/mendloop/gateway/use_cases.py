@@ -146,15 +146,19 @@ def cancel_run(run_id: str, *, ports: Ports, reason: str, by: str) -> RunView:
     return view
 
 
-def answer_approval(run_id: str, *, ports: Ports, plan_id: str, approved: bool, reason: str, by: str) -> RunView:
-    """Approve or refuse a plan that waits; the same answer again changes nothing.
+def answer_approval(
+    run_id: str, *, ports: Ports, plan_id: str, approved: bool, reason: str, by: str, is_review: bool = False
+) -> RunView:
+    """Approve or refuse a plan that waits, or its batch as it is; the same answer again changes nothing.
 
     Raises UnknownRun, or Conflict where the run is over, does not wait for this plan, or was answered otherwise.
     """
     view = get_run(run_id, ports=ports)
-    words = {"reason": _text("reason", reason), "by": _text("by", by)}
+    reason, by = _text("reason", reason), _text("by", by)
     with _conflicts():
-        steering.answer(view, bus=ports.bus, plan_id=plan_id, approved=approved, **words)
+        steering.answer(
+            view, bus=ports.bus, approved=approved, reason=reason, by=by, plan_id=plan_id, is_review=is_review
+        )
     return view
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mendloop.report.funnel import funnel_of
 from mendloop.report.plots import (
     Comparison,
     Difference,
@@ -39,6 +40,7 @@ def _run(summary: Document) -> Document:
         "decision": summary["gate_decision"],
         "figures": _figures(summary),
         "verdicts": [presented(verdict) for verdict in summary["verdicts"]],
+        "plans": [{**plan, "funnel": _funnel(plan)} for plan in summary["plans"]],
         "slice_plot": _slice_plot(summary),
         "trend_plot": _trend_plot(summary),
         "gate_plot": gate_forest([_difference(gate) for gate in gates], margin=_margin(summary)) if gates else "",
@@ -47,6 +49,12 @@ def _run(summary: Document) -> Document:
         "health": [{**check, "training": t["training"]} for t in summary["trainings"] for check in t["health"]],
         "lineage": [{**node, "facts": _facts(node["facts"])} for node in summary["lineage"]],
     }
+
+
+def _funnel(plan: Document) -> Document | None:
+    """Of what people left of the batch, where they reviewed it."""
+    batch = plan["reviewed"] or plan["batch"]
+    return funnel_of(batch) if batch else None
 
 
 def _figures(summary: Document) -> list[Document]:

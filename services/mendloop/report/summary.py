@@ -17,7 +17,7 @@ from mendloop.core.training import TrainingReport
 from mendloop.report.trends import trends_of
 from mendloop.report.verdicts import verdict_document
 from mendloop.runs.model import RoundView, RunView
-from mendloop.runs.parts import Decision, FailedTraining, Plan
+from mendloop.runs.parts import Batch, Decision, FailedTraining, Plan
 from mendloop.runs.stages import seconds_by_stage, stage_times
 from mendloop.runs.values import Accuracy, Fix
 
@@ -81,7 +81,26 @@ def _plan(part: RoundView, plan: Plan) -> Document:
         "rationale": plan.rationale,
         "items": [{"slice": i.slice.name, "example_count": i.example_count, "cause": i.cause} for i in plan.items],
         "fixes": [_fix(fix) for fix in plan.fixes],
-        "batch": {"example_count": batch.example_count, "drops": [asdict(d) for d in batch.drops]} if batch else None,
+        "batch": {**_batch(batch), "awaits_review": batch.awaits_review} if batch else None,
+        "review": _review(part),
+        "reviewed": _batch(part.reviewed) if part.reviewed else None,
+    }
+
+
+def _batch(batch: Batch) -> Document:
+    return {"example_count": batch.example_count, "drops": [asdict(drop) for drop in batch.drops]}
+
+
+def _review(part: RoundView) -> Document | None:
+    """What people said of the round's batch; None where nobody was asked, or nobody answered yet."""
+    answer = part.review_answer
+    if answer is None:
+        return None
+    return {
+        "approved": answer.approved,
+        "by": answer.approved_by,
+        "reason": answer.reason,
+        "example_count": part.added_count,
     }
 
 
@@ -168,7 +187,7 @@ def _budget(view: RunView) -> Document:
     limits = view.recipe
     return {
         "new_examples": {
-            "used": sum(part.batch.example_count for part in used if part.batch),
+            "used": sum(part.added_count for part in used),
             "limit": limits.new_examples if limits else None,
         },
         "train_tokens": {

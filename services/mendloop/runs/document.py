@@ -64,6 +64,10 @@ def _round(part: RoundView) -> dict[str, object]:
         "approval": {"question": _json(part.question), "answer": _json(part.answer)} if part.question else None,
         "plan": _json(part.plan),
         "batch": _json(part.batch),
+        "review": {"question": _json(part.review_question), "answer": _json(part.review_answer)}
+        if part.review_question
+        else None,
+        "reviewed": _json(part.reviewed),
         "checkpoint": _json(part.checkpoint),
         "training_failure": _json(part.training_failure),
         "shards": {"done": part.shards_done, "total": part.shard_count},

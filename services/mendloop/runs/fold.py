@@ -169,11 +169,16 @@ def _diagnosed(part: RoundView, m: diagnosis_pb2.DiagnosisReady, at: Stamp) -> R
 
 
 def _asked(part: RoundView, m: loop_pb2.ApprovalRequested, at: Stamp) -> RoundView:
-    return replace(part, question=_older(part.question, parts.ApprovalQuestion(at, m.plan_id, m.summary)))
+    question = parts.ApprovalQuestion(at, m.plan_id, m.summary)
+    if m.review:
+        return replace(part, review_question=_older(part.review_question, question))
+    return replace(part, question=_older(part.question, question))
 
 
 def _answered(part: RoundView, m: loop_pb2.ApprovalGiven, at: Stamp) -> RoundView:
     answer = parts.ApprovalAnswer(at, m.plan_id, m.approved, m.approved_by, m.reason)
+    if m.review:
+        return replace(part, review_answer=_older(part.review_answer, answer))
     return replace(part, answer=_older(part.answer, answer))
 
 
@@ -182,6 +187,8 @@ def _planned(part: RoundView, m: intervention_pb2.InterventionPlanned, at: Stamp
 
 
 def _batch(part: RoundView, m: intervention_pb2.DataBatchReady, at: Stamp) -> RoundView:
+    if m.reviewed_from.sha256:
+        return replace(part, reviewed=_older(part.reviewed, messages.batch(m, at)))
     return replace(part, batch=_older(part.batch, messages.batch(m, at)))
 
 

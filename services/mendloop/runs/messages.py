@@ -168,6 +168,8 @@ def batch(message: intervention_pb2.DataBatchReady, stamp: Stamp) -> parts.Batch
         tuple(parts.Drop(drop.stage, drop.reason, drop.count) for drop in message.drops),
         artifact(message.manifest),
         cost(message.metering),
+        message.awaits_review,
+        artifact(message.reviewed_from),
     )
 
 

@@ -42,6 +42,10 @@ class RoundView:
     answer: ApprovalAnswer | None = None
     plan: Plan | None = None
     batch: Batch | None = None
+    """As it was made; reviewed is what people left of it."""
+    review_question: ApprovalQuestion | None = None
+    review_answer: ApprovalAnswer | None = None
+    reviewed: Batch | None = None
     ready: Checkpoint | None = None
     """CheckpointReady; none is published for a checkpoint that is only measured again."""
     training_failure: FailedTraining | None = None
@@ -57,6 +61,13 @@ class RoundView:
     def checkpoint(self) -> Checkpoint | None:
         """The round's checkpoint: as it was made, else as it was measured."""
         return self.ready or (self.evaluation.checkpoint if self.evaluation else None)
+
+    @property
+    def added_count(self) -> int:
+        """Examples that training may use: none while people look at them."""
+        if self.reviewed is not None:
+            return self.reviewed.example_count
+        return self.batch.example_count if self.batch and not self.batch.awaits_review else 0
 
     @property
     def is_judged(self) -> bool:

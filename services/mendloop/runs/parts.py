@@ -247,7 +247,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """DataBatchReady."""
+    """DataBatchReady. reviewed_from is the batch that people reviewed into this one."""
 
     stamp: Stamp
     artifact: Artifact | None
@@ -255,6 +255,8 @@ class Batch:
     drops: tuple[Drop, ...]
     manifest: Artifact | None
     cost: Cost
+    awaits_review: bool = False
+    reviewed_from: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)

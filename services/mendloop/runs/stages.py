@@ -14,8 +14,8 @@ from mendloop.runs.model import RoundView, RunView
 from mendloop.runs.values import UNKNOWN_TIME, Stamp
 
 BASE_TRAINING, EVALUATION, DIAGNOSIS, PLANNING = "base training", "evaluation", "diagnosis", "planning"
-APPROVAL, GENERATION, TRAINING, GATES = "approval", "generation", "training", "gates"
-STAGES = (BASE_TRAINING, EVALUATION, DIAGNOSIS, PLANNING, APPROVAL, GENERATION, TRAINING, GATES)
+APPROVAL, GENERATION, REVIEW, TRAINING, GATES = "approval", "generation", "review", "training", "gates"
+STAGES = (BASE_TRAINING, EVALUATION, DIAGNOSIS, PLANNING, APPROVAL, GENERATION, REVIEW, TRAINING, GATES)
 REQUESTED, PAUSED, CANCELLING, FINISHED = "requested", "paused", "cancelling", "finished"
 _STATE = {
     BASE_TRAINING: "training",
@@ -24,6 +24,7 @@ _STATE = {
     PLANNING: "planning",
     APPROVAL: "waiting-approval",
     GENERATION: "generating",
+    REVIEW: "waiting-review",
     TRAINING: "training",
     GATES: "gating",
 }
@@ -110,6 +111,8 @@ def _intervals(view: RunView, part: RoundView, following: RoundView | None) -> I
     yield APPROVAL, _at(part.question), _at(part.answer) or _at(plan)
     if plan is not None and plan.kind == "data":
         yield GENERATION, _at(plan), _at(batch)
+        if batch is not None and batch.awaits_review:
+            yield REVIEW, _at(batch), _at(part.review_answer) or _at(part.reviewed)
     yield TRAINING, _training_start(part), _at(ready)
     evaluation_start = _at(plan) if plan is not None and plan.kind == "evaluation_fix" else _at(ready)
     yield EVALUATION, evaluation_start, _at(evaluation)
@@ -126,7 +129,8 @@ def _intervals(view: RunView, part: RoundView, following: RoundView | None) -> I
 
 def _training_start(part: RoundView) -> datetime | None:
     if part.batch is not None:
-        return _at(part.batch) if part.batch.example_count else None
+        trained = part.reviewed if part.batch.awaits_review else part.batch
+        return _at(trained) if trained is not None and trained.example_count else None
     return _at(part.plan) if part.plan is not None and part.plan.kind == "training_fix" else None
 
 

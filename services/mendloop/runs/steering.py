@@ -9,8 +9,9 @@ from __future__ import annotations
 from mendloop.bus.base import Bus
 from mendloop.core.errors import Permanent
 from mendloop.core.events import envelope_for, stable_hash
-from mendloop.runs.model import RoundView, RunView
-from mendloop.v1 import common_pb2, loop_pb2
+from mendloop.runs.answering import Question, answer_to, questions
+from mendloop.runs.model import RunView
+from mendloop.v1 import common_pb2, intervention_pb2, loop_pb2
 
 SOURCE = "gateway"
 PAUSE, RESUME, ROLL_BACK = "pause", "resume", "roll_back"
@@ -29,30 +30,33 @@ def cancel(view: RunView, *, bus: Bus, reason: str, by: str) -> None:
     _publish(bus, view, message, identity=("LoopCancelled", view.run_id))
 
 
-def answer(view: RunView, *, bus: Bus, approved: bool, reason: str, by: str, plan_id: str = "") -> None:
-    """Approve or refuse the plan that waits; the same answer again changes nothing.
+def answer(
+    view: RunView,
+    *,
+    bus: Bus,
+    approved: bool,
+    reason: str,
+    by: str,
+    plan_id: str = "",
+    is_review: bool | None = None,
+    reviewed: intervention_pb2.DataBatchReady | None = None,
+) -> Question:
+    """Approve or refuse the plan that waits, or its batch; the same answer again changes nothing.
 
-    Without a plan id it is the one that waits. Raises NotNow where the run is over, does not wait for this plan, or was
-    answered otherwise.
+    Without a plan id it is the one that waits. reviewed is what people left of the batch; without it an approved batch
+    stays whole. Raises NotNow where the run is over, does not wait for this, or was answered otherwise.
     """
-    part = _waiting(view, plan_id)
-    assert part.question is not None
-    plan_id = part.question.plan_id
-    if part.answer is not None and part.answer.approved == approved:
-        return
-    if part.answer is not None:
-        verdict = "approved" if part.answer.approved else "refused"
-        raise NotNow(f"plan {plan_id} was {verdict} by {part.answer.approved_by or 'a local user'} already")
+    question = _waiting(view, plan_id, is_review=is_review)
+    if question.answer is not None and question.answer.approved == approved:
+        return question
+    if question.answer is not None:
+        verdict = "approved" if question.answer.approved else "refused"
+        who = question.answer.approved_by or "a local user"
+        raise NotNow(f"plan {question.plan_id} was {verdict} by {who} already")
     _must_go_on(view)
-    message = loop_pb2.ApprovalGiven(
-        position=common_pb2.RunPosition(run_id=view.run_id, round=part.number, arm=part.arm),
-        plan_id=plan_id,
-        approved=approved,
-        approved_by=by,
-        reason=reason,
-    )
-    # One id for both answers: of two at the same moment the first in the log counts, for everybody.
-    _publish(bus, view, message, identity=("ApprovalGiven", view.run_id, plan_id))
+    words = {"by": by, "reason": reason, "source": SOURCE}
+    bus.publish([answer_to(question, run_id=view.run_id, approved=approved, reviewed=reviewed, **words)])
+    return question
 
 
 def steer(view: RunView, *, bus: Bus, action: str, reason: str, by: str) -> None:
@@ -79,7 +83,7 @@ def steer(view: RunView, *, bus: Bus, action: str, reason: str, by: str) -> None
 def _publish(
     bus: Bus,
     view: RunView,
-    message: loop_pb2.LoopCancelled | loop_pb2.ApprovalGiven | loop_pb2.LoopSteered,
+    message: loop_pb2.LoopCancelled | loop_pb2.LoopSteered,
     *,
     identity: tuple[str, ...],
 ) -> None:
@@ -104,12 +108,14 @@ def _must_have_promoted(view: RunView) -> None:
         raise NotNow(f"run {view.run_id} has no promotion that stands{taken}")
 
 
-def _waiting(view: RunView, plan_id: str) -> RoundView:
-    asked = [part for part in view.rounds if part.question is not None]
-    open_plans = [part.question.plan_id for part in asked if part.question and part.answer is None]
-    wanted = plan_id or (open_plans[-1] if open_plans else "")
-    for part in asked:
-        if part.question is not None and part.question.plan_id == wanted:
-            return part
+def _waiting(view: RunView, plan_id: str, *, is_review: bool | None) -> Question:
+    asked = [one for one in questions(view) if is_review in (None, one.is_review)]
+    waiting = [one for one in asked if one.answer is None]
+    wanted = plan_id or (waiting[-1].plan_id if waiting else "")
+    of_plan = [one for one in asked if one.plan_id == wanted]
+    if of_plan:
+        return next((one for one in of_plan if one.answer is None), of_plan[-1])
     what = f"for plan {plan_id[:100]!r}" if plan_id else "for an answer"
-    raise NotNow(f"run {view.run_id} does not wait {what}; it waits for {open_plans or 'none'}")
+    if is_review:
+        what = f"for a review of plan {plan_id[:100]!r}"
+    raise NotNow(f"run {view.run_id} does not wait {what}; it waits for {[one.plan_id for one in waiting] or 'none'}")

@@ -81,8 +81,14 @@ def on_loop_requested(event: Event, *, ports: Ports) -> list[Emit]:
 
 
 def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
-    """Train a candidate on new data with replay. An empty batch trains nothing: the controller ends the run."""
+    """Train a candidate on new data with replay. An empty batch trains nothing: the controller ends the run.
+
+    A batch that people review first is none of the trainer's business: the controller sends what they leave of it.
+    """
     batch = cast(intervention_pb2.DataBatchReady, event.message)
+    if batch.awaits_review:
+        log.info("batch waits for its review", extra={"run_id": batch.position.run_id})
+        return []
     if batch.example_count == 0:
         log.info("empty batch: nothing to train", extra={"run_id": batch.position.run_id})
         return []

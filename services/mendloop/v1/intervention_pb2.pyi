@@ -176,7 +176,9 @@ Global___DropCount: _TypeAlias = DropCount  # noqa: Y015
 
 @_typing.final
 class DataBatchReady(_message.Message):
-    """New training data. Written by the data generator; read by the trainer, the controller and other teams."""
+    """New training data. Written by the data generator, or by the controller for a batch that people reviewed; read by the
+    trainer, the controller and other teams.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -188,10 +190,14 @@ class DataBatchReady(_message.Message):
     METERING_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
+    AWAITS_REVIEW_FIELD_NUMBER: _builtins.int
+    REVIEWED_FROM_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Number of examples."""
     record: _builtins.str
     """Record of the batch's rows: Preference (prompt, chosen, rejected, source, axes); empty means Example."""
+    awaits_review: _builtins.bool
+    """Whether people review it before it is trained on; the trainer leaves such a batch alone and waits for the reviewed one."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round."""
@@ -216,6 +222,10 @@ class DataBatchReady(_message.Message):
     def plan(self) -> Global___InterventionPlanned:
         """The plan that it answers."""
 
+    @_builtins.property
+    def reviewed_from(self) -> _common_pb2.ArtifactRef:
+        """The batch that people reviewed into this one; empty where nobody did."""
+
     def __init__(
         self,
         *,
@@ -227,10 +237,12 @@ class DataBatchReady(_message.Message):
         metering: _common_pb2.Metering | None = ...,
         plan: Global___InterventionPlanned | None = ...,
         record: _builtins.str = ...,
+        awaits_review: _builtins.bool = ...,
+        reviewed_from: _common_pb2.ArtifactRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "reviewed_from", b"reviewed_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits_review", b"awaits_review", "batch", b"batch", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "record", b"record", "reviewed_from", b"reviewed_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,31 +23,32 @@ _sym_db = _symbol_database.Default()
 
 
 from mendloop.v1 import common_pb2 as mendloop_dot_v1_dot_common__pb2
+from mendloop.v1 import intervention_pb2 as mendloop_dot_v1_dot_intervention__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mendloop/v1/loop.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\"}\n\rLoopRequested\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12*\n\x08run_spec\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"a\n\rLoopCancelled\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61ncelled_by\x18\x03 \x01(\t\"\x8a\x01\n\x0bLoopSteered\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.mendloop.v1.SteeringAction\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nsteered_by\x18\x04 \x01(\t\"a\n\x11\x41pprovalRequested\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\"\x83\x01\n\rApprovalGiven\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x10\n\x08\x61pproved\x18\x03 \x01(\x08\x12\x13\n\x0b\x61pproved_by\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"~\n\x0e\x42udgetExceeded\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12\x0c\n\x04used\x18\x04 \x01(\x01\x12\x11\n\trequested\x18\x05 \x01(\x01\"\xcd\x01\n\x0cLoopFinished\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12)\n\x07outcome\x18\x02 \x01(\x0e\x32\x18.mendloop.v1.LoopOutcome\x12,\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12\'\n\x08metering\x18\x05 \x01(\x0b\x32\x15.mendloop.v1.Metering*\x91\x02\n\x0bLoopOutcome\x12\x1c\n\x18LOOP_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15LOOP_OUTCOME_PROMOTED\x10\x01\x12\x19\n\x15LOOP_OUTCOME_REJECTED\x10\x02\x12\x18\n\x14LOOP_OUTCOME_HEALTHY\x10\x03\x12\x1a\n\x16LOOP_OUTCOME_ABSTAINED\x10\x04\x12 \n\x1cLOOP_OUTCOME_BUDGET_EXCEEDED\x10\x05\x12\x1a\n\x16LOOP_OUTCOME_CANCELLED\x10\x06\x12\x17\n\x13LOOP_OUTCOME_FAILED\x10\x07\x12!\n\x1dLOOP_OUTCOME_EVALUATION_FIXED\x10\x08*\x87\x01\n\x0eSteeringAction\x12\x1f\n\x1bSTEERING_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15STEERING_ACTION_PAUSE\x10\x01\x12\x1a\n\x16STEERING_ACTION_RESUME\x10\x02\x12\x1d\n\x19STEERING_ACTION_ROLL_BACK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mendloop/v1/loop.proto\x12\x0bmendloop.v1\x1a\x18mendloop/v1/common.proto\x1a\x1emendloop/v1/intervention.proto\"}\n\rLoopRequested\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12*\n\x08run_spec\x18\x02 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"a\n\rLoopCancelled\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61ncelled_by\x18\x03 \x01(\t\"\x8a\x01\n\x0bLoopSteered\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.mendloop.v1.SteeringAction\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nsteered_by\x18\x04 \x01(\t\"q\n\x11\x41pprovalRequested\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0e\n\x06review\x18\x04 \x01(\x08\"\xc2\x01\n\rApprovalGiven\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x10\n\x08\x61pproved\x18\x03 \x01(\x08\x12\x13\n\x0b\x61pproved_by\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06review\x18\x06 \x01(\x08\x12-\n\x08reviewed\x18\x07 \x01(\x0b\x32\x1b.mendloop.v1.DataBatchReady\"~\n\x0e\x42udgetExceeded\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12\x0c\n\x04used\x18\x04 \x01(\x01\x12\x11\n\trequested\x18\x05 \x01(\x01\"\xcd\x01\n\x0cLoopFinished\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.mendloop.v1.RunPosition\x12)\n\x07outcome\x18\x02 \x01(\x0e\x32\x18.mendloop.v1.LoopOutcome\x12,\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x18.mendloop.v1.ArtifactRef\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12\'\n\x08metering\x18\x05 \x01(\x0b\x32\x15.mendloop.v1.Metering*\x91\x02\n\x0bLoopOutcome\x12\x1c\n\x18LOOP_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15LOOP_OUTCOME_PROMOTED\x10\x01\x12\x19\n\x15LOOP_OUTCOME_REJECTED\x10\x02\x12\x18\n\x14LOOP_OUTCOME_HEALTHY\x10\x03\x12\x1a\n\x16LOOP_OUTCOME_ABSTAINED\x10\x04\x12 \n\x1cLOOP_OUTCOME_BUDGET_EXCEEDED\x10\x05\x12\x1a\n\x16LOOP_OUTCOME_CANCELLED\x10\x06\x12\x17\n\x13LOOP_OUTCOME_FAILED\x10\x07\x12!\n\x1dLOOP_OUTCOME_EVALUATION_FIXED\x10\x08*\x87\x01\n\x0eSteeringAction\x12\x1f\n\x1bSTEERING_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15STEERING_ACTION_PAUSE\x10\x01\x12\x1a\n\x16STEERING_ACTION_RESUME\x10\x02\x12\x1d\n\x19STEERING_ACTION_ROLL_BACK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mendloop.v1.loop_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOOPOUTCOME']._serialized_start=1002
-  _globals['_LOOPOUTCOME']._serialized_end=1275
-  _globals['_STEERINGACTION']._serialized_start=1278
-  _globals['_STEERINGACTION']._serialized_end=1413
-  _globals['_LOOPREQUESTED']._serialized_start=65
-  _globals['_LOOPREQUESTED']._serialized_end=190
-  _globals['_LOOPCANCELLED']._serialized_start=192
-  _globals['_LOOPCANCELLED']._serialized_end=289
-  _globals['_LOOPSTEERED']._serialized_start=292
-  _globals['_LOOPSTEERED']._serialized_end=430
-  _globals['_APPROVALREQUESTED']._serialized_start=432
-  _globals['_APPROVALREQUESTED']._serialized_end=529
-  _globals['_APPROVALGIVEN']._serialized_start=532
-  _globals['_APPROVALGIVEN']._serialized_end=663
-  _globals['_BUDGETEXCEEDED']._serialized_start=665
-  _globals['_BUDGETEXCEEDED']._serialized_end=791
-  _globals['_LOOPFINISHED']._serialized_start=794
-  _globals['_LOOPFINISHED']._serialized_end=999
+  _globals['_LOOPOUTCOME']._serialized_start=1113
+  _globals['_LOOPOUTCOME']._serialized_end=1386
+  _globals['_STEERINGACTION']._serialized_start=1389
+  _globals['_STEERINGACTION']._serialized_end=1524
+  _globals['_LOOPREQUESTED']._serialized_start=97
+  _globals['_LOOPREQUESTED']._serialized_end=222
+  _globals['_LOOPCANCELLED']._serialized_start=224
+  _globals['_LOOPCANCELLED']._serialized_end=321
+  _globals['_LOOPSTEERED']._serialized_start=324
+  _globals['_LOOPSTEERED']._serialized_end=462
+  _globals['_APPROVALREQUESTED']._serialized_start=464
+  _globals['_APPROVALREQUESTED']._serialized_end=577
+  _globals['_APPROVALGIVEN']._serialized_start=580
+  _globals['_APPROVALGIVEN']._serialized_end=774
+  _globals['_BUDGETEXCEEDED']._serialized_start=776
+  _globals['_BUDGETEXCEEDED']._serialized_end=902
+  _globals['_LOOPFINISHED']._serialized_start=905
+  _globals['_LOOPFINISHED']._serialized_end=1110
 # @@protoc_insertion_point(module_scope)

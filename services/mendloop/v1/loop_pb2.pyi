@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mendloop.v1 import common_pb2 as _common_pb2
+from mendloop.v1 import intervention_pb2 as _intervention_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -205,10 +206,13 @@ class ApprovalRequested(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    REVIEW_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Plan that waits for approval."""
     summary: _builtins.str
     """One sentence on what the plan does and costs."""
+    review: _builtins.bool
+    """True where the plan's batch waits for a review, false where the plan itself waits."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round that waits."""
@@ -219,10 +223,11 @@ class ApprovalRequested(_message.Message):
         position: _common_pb2.RunPosition | None = ...,
         plan_id: _builtins.str = ...,
         summary: _builtins.str = ...,
+        review: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "position", b"position", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "position", b"position", "review", b"review", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,6 +244,8 @@ class ApprovalGiven(_message.Message):
     APPROVED_FIELD_NUMBER: _builtins.int
     APPROVED_BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REVIEW_FIELD_NUMBER: _builtins.int
+    REVIEWED_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Plan that was decided on."""
     approved: _builtins.bool
@@ -247,9 +254,15 @@ class ApprovalGiven(_message.Message):
     """Who decided; empty for a local run."""
     reason: _builtins.str
     """Why, in the person's words; may be empty."""
+    review: _builtins.bool
+    """True where the plan's batch was decided on, false where the plan itself was."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round that waited."""
+
+    @_builtins.property
+    def reviewed(self) -> _intervention_pb2.DataBatchReady:
+        """What people left of the batch; empty where it was refused, or where the plan itself was decided on."""
 
     def __init__(
         self,
@@ -259,10 +272,12 @@ class ApprovalGiven(_message.Message):
         approved: _builtins.bool = ...,
         approved_by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        review: _builtins.bool = ...,
+        reviewed: _intervention_pb2.DataBatchReady | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "reviewed", b"reviewed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "approved_by", b"approved_by", "plan_id", b"plan_id", "position", b"position", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "approved_by", b"approved_by", "plan_id", b"plan_id", "position", b"position", "reason", b"reason", "review", b"review", "reviewed", b"reviewed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

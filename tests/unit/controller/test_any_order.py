@@ -57,10 +57,24 @@ def replayed_more(world: World) -> None:
     world.send(world.batched(second, count=32), ready, world.evaluated(ready, BETTER, sealed=sealed_counts()))
 
 
+def reviewed_batch(world: World) -> None:
+    """A batch that people leave most of."""
+    base_ready = world.base_ready()
+    base = world.evaluated(base_ready, WEAK, weak=1)
+    plan = only(
+        world.send(world.requested(), base_ready, base, world.diagnosed(base)), intervention_pb2.InterventionPlanned
+    )
+    only(world.send(world.batched(plan)), loop_pb2.ApprovalRequested)
+    only(world.send(world.reviewed(plan)), intervention_pb2.DataBatchReady)
+    ready = world.candidate_ready(plan)
+    world.send(ready, world.evaluated(ready, BETTER, sealed=sealed_counts()))
+
+
 SCENARIOS: dict[str, tuple[Callable[[World], None], dict[str, object], int]] = {
     "two rounds": (two_rounds, {"rounds": 2}, 5),
     "approved training fix": (approved_training_fix, {"approval": True}, 4),
     "replayed more": (replayed_more, {"rounds": 2}, 5),
+    "reviewed batch": (reviewed_batch, {"review": True}, 5),
 }
 
 
@@ -87,7 +101,8 @@ def _again(world: World, events: list[Event]) -> World:
     """A second controller on the same artifacts gets the events in another order."""
     other = World.__new__(World)
     other.__dict__.update(world.__dict__)
-    fresh = World(Path(str(world.store._root)), rounds=world.recipe.rounds, approval=world.recipe.approval)
+    asked = {name: getattr(world.recipe, name) for name in ("rounds", "approval", "review")}
+    fresh = World(Path(str(world.store._root)), **asked)
     other.runs, other.emitted = fresh.runs, []
     other.ports = fresh.ports
     fresh.outcomes.tables.update(world.outcomes.tables)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders import event, example
+from builders import event, example, recipe
 from generator_world import BIG, SMALL, HangingSource, ListedSource, Stage, Sums, drops, sum_of
 
 from mendloop.artifacts.lineage import find
@@ -258,3 +258,12 @@ def test_an_order_of_nothing_asks_no_source(stage: Stage) -> None:
     ready = stage.answer(stage.plan((BIG, 0)))
 
     assert (ready.example_count, list(ready.drops)) == (0, [])
+
+
+def test_a_batch_waits_for_people_where_the_recipe_says_so_unless_it_is_empty(stage: Stage) -> None:
+    assert not stage.answer(stage.plan((BIG, 2))).awaits_review
+
+    stage.spec_parts = {"recipe": recipe(task="sums", review=True)}
+
+    assert stage.answer(stage.plan((BIG, 2))).awaits_review
+    assert not stage.answer(stage.plan((BIG, 0))).awaits_review

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 from gateways import CountingTask, Parts, gateway, model_directory, recipe_document
-from run_events import data_run, finished, sent
+from run_events import batch, data_run, finished, sent
 from waiting import wait_until
 
 from mendloop.core.contracts import all_topics
@@ -256,6 +256,21 @@ def test_approval_carries_who_and_why(client: TestClient, parts: Parts) -> None:
     changed = client.post("/v1/runs/r1/approval", json={**body, "approved": True})
     assert "refused by bo already" in _is_problem(changed, 409)["detail"]
     assert len(_published(parts, "ApprovalGiven")) == 1
+
+
+def test_a_review_is_answered_only_where_the_answer_says_that_it_is_one(client: TestClient, parts: Parts) -> None:
+    made = batch()
+    made.awaits_review = True
+    question = loop_pb2.ApprovalRequested(position=made.position, plan_id="p1", summary="look", review=True)
+    parts.bus.publish([*data_run()[:12], sent(made, second=12), sent(question, second=13)])
+    wait_until(lambda: client.get("/v1/runs/r1").json().get("state") == "waiting-review")
+
+    assert client.post("/v1/runs/r1/approval", json={"plan_id": "p1", "approved": True}).status_code == 202
+    body = {"plan_id": "p1", "approved": True, "review": True, "by": "cy"}
+    assert client.post("/v1/runs/r1/approval", json=body).status_code == 202
+
+    answers = [loop_pb2.ApprovalGiven.FromString(e.value) for e in _published(parts, "ApprovalGiven")]
+    assert [(a.review, a.reviewed.example_count) for a in answers] == [(False, 0), (True, 30)]
 
 
 def test_approval_of_a_plan_that_does_not_wait_is_a_conflict(client: TestClient, parts: Parts) -> None:

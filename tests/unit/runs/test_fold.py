@@ -229,3 +229,27 @@ def test_a_failed_training_stands_in_its_round_with_cause_and_cost() -> None:
     assert (part.training_failure.cause, part.training_failure.step) == ("not_finite", 3)
     assert view.cost.token_count == 90
     assert json.loads(json.dumps(to_document(view)))["rounds"][0]["training_failure"]["cause"] == "not_finite"
+
+
+def test_a_batch_waits_for_its_review_and_training_begins_with_what_people_left() -> None:
+    made, left = batch(), batch(example_count=20)
+    made.awaits_review = True
+    left.reviewed_from.CopyFrom(made.batch)
+    at = position("r1", 1)
+    question = loop_pb2.ApprovalRequested(position=at, plan_id="p1", summary="look", review=True)
+    answer = loop_pb2.ApprovalGiven(position=at, plan_id="p1", approved=True, review=True, approved_by="bo")
+    waiting = [*data_run()[:12], sent(made, second=12), sent(question, second=13)]
+    trained = [*waiting, sent(answer, second=42), sent(left, second=43)]
+
+    assert state_of(_folded(waiting)) == "waiting-review"
+    assert state_of(_folded(trained)) == "training"
+    assert seconds_by_stage(_folded(trained))["review"] == 30.0
+    part = _folded(trained).rounds[1]
+    assert part.answer is not None
+    assert part.answer.approved_by == "bo"
+    assert (part.batch and part.batch.example_count, part.added_count) == (30, 20)
+    assert _folded(waiting).rounds[1].added_count == 0
+    assert _folded(list(reversed(trained))) == _folded(trained)
+    document = to_document(_folded(trained))["rounds"][1]  # type: ignore[index]  # rounds are a list
+    assert document["review"]["answer"]["approved"]
+    assert document["reviewed"]["example_count"] == 20

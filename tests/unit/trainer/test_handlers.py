@@ -359,3 +359,18 @@ def test_run_that_is_over_is_not_trained_and_leaves_no_resume_point(store: Artif
     with pytest.raises(Interrupted, match="is over"):
         world.handle(_request(world))
     assert (len(world.backend.forgotten), world.backend.trained) == (1, [])
+
+
+def test_a_batch_that_people_review_is_not_trained_on_and_what_they_leave_is(store: ArtifactStore) -> None:
+    world = _world(store)
+    waiting = _batch(world)
+    waiting.awaits_review = True
+    left = _batch(world, example_count=3)
+    left.reviewed_from.CopyFrom(waiting.batch)
+
+    assert world.handle(waiting) == []
+    assert world.backend.trained == []
+    (ready,) = world.handle(left, event_id="e2")
+
+    assert ready.kind == checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE
+    assert [job.batch for job in world.backend.trained] == [artifact_of(left.batch)]

@@ -160,6 +160,19 @@ approvals = Table(
     _float("given_at"),
 )
 
+reviews = Table(
+    "reviews",
+    metadata,
+    _run_id(),
+    _key("plan_id"),
+    _flag("approved"),
+    _text("reviewed_by"),
+    _text("reason"),
+    _count("example_count"),
+    _float("given_at"),
+    _bytes("event"),
+)
+
 plans = Table(
     "plans",
     metadata,

@@ -39,6 +39,10 @@ class PlanState(StrEnum):
 
     WAITING = "waiting"
     PUBLISHED = "published"
+    REVIEWING = "reviewing"
+    """Its batch waits for people."""
+    REVIEWED = "reviewed"
+    """What people left of its batch is at work."""
     REFUSED = "refused"
     PROMOTED = "promoted"
     REJECTED = "rejected"
@@ -173,6 +177,21 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """People's answer to a plan's batch."""
+
+    plan_id: str
+    approved: bool
+    reviewed_by: str
+    reason: str
+    example_count: int
+    """Examples that they left."""
+    given_at: float
+    event: bytes
+    """DataBatchReady with what they left; empty where they refused the batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """An intervention that was decided on. One a round and arm."""
 
@@ -263,6 +282,7 @@ class RunState:
     trainings: tuple[Training, ...] = field(default=())
     batches: tuple[Batch, ...] = field(default=())
     approvals: tuple[Approval, ...] = field(default=())
+    reviews: tuple[Review, ...] = field(default=())
     plans: tuple[Plan, ...] = field(default=())
     reservations: tuple[Reservation, ...] = field(default=())
     rounds: tuple[Round, ...] = field(default=())
@@ -324,6 +344,17 @@ class RunState:
     def approval(self, plan_id: str) -> Approval | None:
         """The answer to a plan, or None."""
         return next((answer for answer in self.approvals if answer.plan_id == plan_id), None)
+
+    def review(self, plan_id: str) -> Review | None:
+        """The answer to a plan's batch, or None."""
+        return next((answer for answer in self.reviews if answer.plan_id == plan_id), None)
+
+    def added_count(self, plan: Plan) -> int:
+        """Examples of a plan that training may use: none while people look at them, then those that they left."""
+        review, batch = self.review(plan.plan_id), self.batch(plan.plan_id)
+        if plan.state is PlanState.REVIEWED and review is not None:
+            return review.example_count
+        return batch.example_count if batch and plan.state is not PlanState.REVIEWING else 0
 
     def training(self, plan: Plan) -> Training | None:
         """The training that a plan led to, or None."""

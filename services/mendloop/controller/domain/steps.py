@@ -15,6 +15,7 @@ from mendloop.controller.domain.records import (
     Outcome,
     Plan,
     PlanState,
+    Review,
     RunState,
 )
 from mendloop.core.recipe import Recipe
@@ -40,6 +41,22 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class AskReview:
+    """Ask people to review a plan's batch."""
+
+    plan: Plan
+    example_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReviewed:
+    """Send what people left of a plan's batch to training."""
+
+    plan: Plan
+    review: Review
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """Put a measured candidate before the gates."""
 
@@ -56,7 +73,7 @@ class Finish:
     reason: str
 
 
-Step = Intervene | Publish | Judge | Finish
+Step = Intervene | Publish | AskReview | TrainReviewed | Judge | Finish
 
 
 def next_step(state: RunState, *, recipe: Recipe) -> Step | None:
@@ -67,8 +84,10 @@ def next_step(state: RunState, *, recipe: Recipe) -> Step | None:
         return _after_measurement(state, base, recipe=recipe) if base else None
     if plan.state is PlanState.WAITING:
         return _after_waiting(state, plan)
-    if plan.state is PlanState.PUBLISHED:
-        return _after_work(state, plan)
+    if plan.state in (PlanState.PUBLISHED, PlanState.REVIEWED):
+        return _after_work(state, plan, recipe=recipe)
+    if plan.state is PlanState.REVIEWING:
+        return _after_review(state, plan)
     if plan.state is PlanState.REJECTED:
         return _after_rejection(state, plan, recipe=recipe)
     standing = state.standing
@@ -123,7 +142,21 @@ def _after_waiting(state: RunState, plan: Plan) -> Step | None:
     )
 
 
-def _after_work(state: RunState, plan: Plan) -> Step | None:
+def _after_review(state: RunState, plan: Plan) -> Step | None:
+    """A batch of which nothing is left is refused, whatever the answer says."""
+    review = state.review(plan.plan_id)
+    if review is None:
+        return None
+    if review.approved and review.example_count:
+        return TrainReviewed(plan, review)
+    who = review.reviewed_by or "a person"
+    what = "left no example of" if review.approved else "refused"
+    reason = f"{who} {what} the batch of round {plan.round}: {review.reason or 'no reason given'}; nothing was trained"
+    outcome = Outcome.REJECTED if state.has_plan(PlanState.REJECTED) else Outcome.ABSTAINED
+    return Finish(ended(state, outcome), reason)
+
+
+def _after_work(state: RunState, plan: Plan, *, recipe: Recipe) -> Step | None:
     """A data round is judged only when its batch is known too, so that the budget is settled with what was metered."""
     if plan.kind is Kind.DATA:
         batch = state.batch(plan.plan_id)
@@ -134,6 +167,8 @@ def _after_work(state: RunState, plan: Plan) -> Step | None:
             return Finish(
                 ended(state, Outcome.ABSTAINED), f"no new example passed the funnel{drops}; nothing was trained"
             )
+        if recipe.review and plan.state is PlanState.PUBLISHED:
+            return AskReview(plan, batch.example_count)
     baseline, measured = state.evaluation(plan.baseline_round), state.evaluation(plan.round)
     if measured is None or baseline is None:
         return None

@@ -37,12 +37,13 @@ class Cancel(_Body):
 
 
 class Approval(_Body):
-    """A person's answer about a plan that waits."""
+    """A person's answer about a plan that waits, or about the batch of one."""
 
     plan_id: str = Field(min_length=1, max_length=200, description="Plan of the question, from the run's round.")
     approved: bool = Field(strict=True, description="True to go on, false to drop the plan.")
     reason: Text = Field("", description="Why, in the person's words.")
     by: Text = Field("", description="Who decided.")
+    review: bool = Field(False, strict=True, description="True answers the review of the plan's batch: all or nothing.")
 
 
 class Cost(_Body):
@@ -173,7 +174,13 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
     async def approval(run_id: str, body: Approval) -> dict[str, Any]:
         view = await to_thread.run_sync(
             lambda: use_cases.answer_approval(
-                run_id, ports=ports, plan_id=body.plan_id, approved=body.approved, reason=body.reason, by=body.by
+                run_id,
+                ports=ports,
+                plan_id=body.plan_id,
+                approved=body.approved,
+                reason=body.reason,
+                by=body.by,
+                is_review=body.review,
             )
         )
         return to_summary(view)

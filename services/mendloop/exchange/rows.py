@@ -1,0 +1,15 @@
+"""A row of a batch, with a name that survives a labelling tool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mendloop.core.records import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An example with its name: the batch's short hash and its place from 0, so that rows of two batches differ."""
+
+    row_id: str
+    example: Example
