@@ -14,6 +14,7 @@ from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.training import TrainingReport
+from mendloop.report.batches import batch_document
 from mendloop.report.trends import trends_of
 from mendloop.report.verdicts import verdict_document
 from mendloop.runs.model import RoundView, RunView
@@ -45,7 +46,7 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
             for part in view.rounds
             for diagnosis in part.diagnoses
         ],
-        "plans": [_plan(part, part.plan) for part in view.rounds if part.plan is not None],
+        "plans": [_plan(view.run_id, part, part.plan, store=store) for part in view.rounds if part.plan is not None],
         "slices": _slices(view),
         "trends": trends_of(view, store=store),
         "judged": _judged_rows(view, store),
@@ -64,15 +65,14 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
     }
 
 
-def _plan(part: RoundView, plan: Plan) -> Document:
-    batch = part.batch
+def _plan(run_id: str, part: RoundView, plan: Plan, *, store: ArtifactStore) -> Document:
     return {
         "round": part.number,
         "kind": plan.kind,
         "rationale": plan.rationale,
         "items": [{"slice": i.slice.name, "example_count": i.example_count, "cause": i.cause} for i in plan.items],
         "fixes": [_fix(fix) for fix in plan.fixes],
-        "batch": {"example_count": batch.example_count, "drops": [asdict(d) for d in batch.drops]} if batch else None,
+        "batch": batch_document(part.batch, run_id=run_id, store=store) if part.batch else None,
     }
 
 
