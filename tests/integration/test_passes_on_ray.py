@@ -18,6 +18,7 @@ pytestmark = [
         importlib.util.find_spec("ray") is None, reason="ray is not installed: uv pip install 'mendloop[ray]'"
     ),
 ]
+ATTEMPTS = 3
 ROWS = mixed_rows(300, seed=1)
 
 
@@ -27,14 +28,21 @@ def ray_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
     from mendloop.passes.ray_engine import RayEngine
 
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=80 * 2**20,
-        _node_ip_address="127.0.0.1",
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                object_store_memory=80 * 2**20,
+                _node_ip_address="127.0.0.1",
+                log_to_driver=False,
+                configure_logging=False,
+            )
+            break
+        except Exception as error:  # Ray raises a bare one where its processes are not up within 30 s
+            ray.shutdown()
+            if attempt == ATTEMPTS - 1 or "timed out during startup" not in str(error):
+                raise
     yield RayEngine()
     ray.shutdown()
 

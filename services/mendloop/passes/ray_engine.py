@@ -5,8 +5,7 @@ Ray is started by whoever calls; extra: mendloop[ray].
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +20,8 @@ try:
 except ImportError as error:
     raise Permanent("passes on Ray need ray[data]: uv pip install 'mendloop[ray]'") from error
 
+OfTable = Callable[[pa.Table], pa.Table]
+
 
 class RayEngine:
     """Runs chains on the Ray that the process is connected to."""
@@ -29,28 +30,30 @@ class RayEngine:
         """What the last function gives, in any order."""
         if not parts:
             return
-        data: ray.data.Dataset = ray.data.from_items(
-            [{"path": str(path)} for path in parts], override_num_blocks=len(parts)
-        )
-        data = data.map_batches(_OfPart(chain.each), batch_size=1, batch_format="pyarrow", zero_copy_batch=True)
+        paths = [{"path": str(path)} for path in parts]
+        data: ray.data.Dataset = ray.data.from_items(paths, override_num_blocks=len(parts))
+        data = data.map_batches(_of_part(chain.each), batch_size=1, batch_format="pyarrow", zero_copy_batch=True)
         for step in chain.together:
-            data = data.groupby(step.key).map_groups(_OfGroup(step.function), batch_format="pyarrow")
+            # as many partitions as parts: Ray's own default of 200 starts as many tasks for ten groups
+            groups = data.groupby(step.key, num_partitions=len(parts))
+            data = groups.map_groups(_of_group(step.function), batch_format="pyarrow")
         for table in cast(Iterator[pa.Table], data.iter_batches(batch_format="pyarrow", batch_size=None)):
             yield from table.to_batches()
 
 
-@dataclass(frozen=True, slots=True)
-class _OfPart:
-    function: Function
+# Functions in functions: Ray asks what it maps over groups for its name, which no object with __call__ has.
 
-    def __call__(self, paths: pa.Table) -> pa.Table:
+
+def _of_part(function: Function) -> OfTable:
+    def read_and_map(paths: pa.Table) -> pa.Table:
         [path] = paths.column("path").to_pylist()
-        return pa.Table.from_batches([self.function(read_part(Path(path)))])
+        return pa.Table.from_batches([function(read_part(Path(path)))])
+
+    return read_and_map
 
 
-@dataclass(frozen=True, slots=True)
-class _OfGroup:
-    function: Function
+def _of_group(function: Function) -> OfTable:
+    def map_group(rows: pa.Table) -> pa.Table:
+        return pa.Table.from_batches([function(one_batch(rows))])
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        return pa.Table.from_batches([self.function(one_batch(rows))])
+    return map_group
