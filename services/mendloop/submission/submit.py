@@ -26,11 +26,12 @@ from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.events import envelope_for, stable_hash
 from mendloop.core.recipe import Recipe
-from mendloop.core.records import Example, Item, fingerprint
+from mendloop.core.records import Example, Item
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.tasks import Task, find_task
 from mendloop.core.wire import artifact_ref
 from mendloop.models.checkpoint import check_directory, save_checkpoint
+from mendloop.passes.marks import EvaluationMarks, marks_document
 from mendloop.submission.reading import note_axes_read, with_read_axes
 from mendloop.v1 import common_pb2, loop_pb2
 
@@ -67,7 +68,8 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         check_axes(items, axes=recipe.suite.axes)
     with _blaming("gates.protected"):
         check_axes(items, axes=recipe.gates.protected)
-    marks = {fingerprint(item.prompt) for item in items}
+    document = marks_document([item.prompt for item in items], **recipe.decontamination.model_dump())
+    marks = EvaluationMarks.of(document, name="the suite")
     with _blaming("corpus"):
         corpus = _clean("corpus", _with_axes(task.corpus(recipe.corpus), task, recipe), marks=marks)
         if not corpus:
@@ -77,7 +79,6 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
     opened = [item for item in items if item.split != "sealed"]
     kept = put_rows(store, opened, kind=Item)
     note_axes_read(recipe, opened, items_sha=kept.sha256, store=store)
-    document = {"algorithm": "sha256", "fingerprints": sorted(marks)}
     with _blaming("base.model"), model as directory:
         base = save_checkpoint(store, directory)
     return RunSpec(
@@ -161,9 +162,18 @@ def _with_axes(examples: list[Example], task: Task, recipe: Recipe) -> list[Exam
     return annotated(own, annotators, axes=suite.axes)
 
 
-def _clean(name: str, examples: list[Example], *, marks: set[str]) -> list[Example]:
-    kept = [example for example in examples if fingerprint(example.prompt) not in marks]
-    log.info("evaluation items taken out", extra={"of": name, "removed": len(examples) - len(kept), "kept": len(kept)})
+def _clean(name: str, examples: list[Example], *, marks: EvaluationMarks) -> list[Example]:
+    reasons = marks.reasons([row.prompt for row in examples], [row.completion for row in examples])
+    kept = [example for example, reason in zip(examples, reasons, strict=True) if not reason]
+    log.info(
+        "evaluation items taken out",
+        extra={
+            "of": name,
+            "removed": len(examples) - len(kept),
+            "kept": len(kept),
+            "reasons": dict(Counter(filter(None, reasons))),
+        },
+    )
     return kept
 
 

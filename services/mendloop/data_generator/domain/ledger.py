@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+CORPUS = "corpus"
+"""Rows of the corpus itself that a batch repairs or removes: no candidates."""
 SOURCE = "source"
 VERIFICATION = "verification"
 DUPLICATE = "duplicate"
@@ -13,7 +15,7 @@ DECONTAMINATION = "decontamination"
 SLICE = "slice"
 SELECTION = "selection"
 BUDGET = "budget"
-STAGES = (SOURCE, VERIFICATION, DUPLICATE, NEAR_DUPLICATE, DECONTAMINATION, SLICE, SELECTION, BUDGET)
+STAGES = (CORPUS, SOURCE, VERIFICATION, DUPLICATE, NEAR_DUPLICATE, DECONTAMINATION, SLICE, SELECTION, BUDGET)
 """Stages in the order in which a candidate meets them."""
 
 
