@@ -75,7 +75,7 @@ def _measured(options: argparse.Namespace) -> list[dict[str, object]]:
         corpus = write_corpus(_drawn(options.one), Path(folder) / "corpus")
         for name in options.passes.split(","):
             engine, close = _engine(options)
-            started = time.monotonic()
+            started, cpu_before = time.monotonic(), _cpu_s()
             cleaned = run_pass(corpus, _pass(name, corpus), engine=engine, into=Path(folder) / name)
             elapsed_s = time.monotonic() - started
             close()
@@ -85,6 +85,7 @@ def _measured(options: argparse.Namespace) -> list[dict[str, object]]:
                     "rows": options.one,
                     "seconds": round(elapsed_s, 2),
                     "rows_per_s": round(options.one / elapsed_s),
+                    "rows_per_cpu_s": round(options.one / (_cpu_s() - cpu_before)),
                     "dropped": sum(cleaned.dropped.values()),
                     "not_compared": cleaned.not_compared,
                     "driver_peak_mb": _peak_mb(resource.RUSAGE_SELF),
@@ -116,6 +117,12 @@ def _pass(name: str, corpus: Corpus) -> Pass:
     words = {"items": 0, "ngrams": 8}[name]
     document = json.dumps(marks_document(_items(), ngram_words=words)).encode()
     return decontamination(EvaluationMarks.of_bytes(document, name="marks"))
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and of workers that have ended: what another load does not change."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used.ru_utime + used.ru_stime for used in both)
 
 
 def _peak_mb(who: int) -> float:
@@ -161,7 +168,8 @@ def _row(words: _Words, items: list[str], recent: list[tuple[str, str]]) -> tupl
 def _print(rows: list[dict[str, object]]) -> None:
     for row in rows:
         print(
-            f"{row['pass']:8} {row['rows']:>10,} rows  {row['rows_per_s']:>8,}/s  dropped {row['dropped']:>9,}"
+            f"{row['pass']:8} {row['rows']:>10,} rows  {row['rows_per_s']:>8,}/s"
+            f" {row['rows_per_cpu_s']:>8,}/CPU-s  dropped {row['dropped']:>9,}"
             f"  driver {row['driver_peak_mb']:>6} MB  worker {row['worker_peak_mb']:>6} MB",
             flush=True,
         )

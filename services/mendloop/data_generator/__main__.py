@@ -15,7 +15,7 @@ from mendloop.data_generator.adapters.patience import PatientSource
 from mendloop.data_generator.adapters.pool import PoolSource
 from mendloop.data_generator.adapters.teacher import TaskTeacher
 from mendloop.data_generator.handlers import Ports, handlers
-from mendloop.data_generator.ports import OpenSources, Source
+from mendloop.data_generator.ports import OpenSources, Shelf, Source
 from mendloop.data_generator.settings import Settings
 
 
@@ -27,6 +27,15 @@ def open_sources(settings: Settings) -> OpenSources:
         return [PatientSource(source, stall_s=settings.source_stall_s) for source in sources]
 
     return opened
+
+
+def _searching(shelf: Shelf, settings: Settings) -> Sequence[Source]:
+    # Loaded here, as below: most runs ask for no retrieval, and the package is an extra.
+    from mendloop.data_generator.adapters.embedding import ModelEmbedding
+    from mendloop.data_generator.adapters.retrieval import open_retrieval
+
+    opened = open_retrieval(settings.work_dir / "retrieval", embedding=ModelEmbedding(settings.embedder))(shelf)
+    return [PatientSource(source, stall_s=settings.source_stall_s) for source in opened]
 
 
 def _restored(name: str, state: bytes, *, model: str) -> Embeds:
@@ -47,6 +56,7 @@ def main() -> None:
         open_sources=open_sources(settings),
         open_index=MinHashIndex,
         limits=settings.limits,
+        open_retrieval=lambda shelf: _searching(shelf, settings),
         places=lambda spec: places_of(
             spec.items.sha256,
             spec.recipe.suite,

@@ -5,7 +5,6 @@ Nothing is saved on the way: the same plan gives the same batch, so an interrupt
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from mendloop.artifacts.tables import get_rows, put_rows
 from mendloop.axes.annotate import CLUSTER
 from mendloop.axes.placing import Places, unplaceable, with_places
 from mendloop.bus.runtime import Emit, Event, Handler
-from mendloop.core.errors import CorruptArtifact, Interrupted
+from mendloop.core.errors import Interrupted
 from mendloop.core.events import stable_hash
 from mendloop.core.recipe import SuiteSettings
 from mendloop.core.records import Example, fingerprint
@@ -33,7 +32,9 @@ from mendloop.data_generator.domain.collection import Limits
 from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS, Funnel, Rules
 from mendloop.data_generator.domain.ledger import SLICE, Ledger
 from mendloop.data_generator.domain.selection import Selection
-from mendloop.data_generator.ports import OpenIndex, OpenSources, Source
+from mendloop.data_generator.ports import OpenIndex, OpenRetrieval, OpenSources, Source
+from mendloop.data_generator.round_corpus import curated_corpus, shelf_of
+from mendloop.passes.marks import EvaluationMarks
 from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Ports:
     task_of: Callable[[RunSpec], Task] = RunSpec.task
     places: Callable[[RunSpec], Places | None] = lambda spec: None
     """How prompts are placed on the axis cluster; None where they cannot be."""
+    open_retrieval: OpenRetrieval = lambda shelf: ()
     clock: Callable[[], float] = time.monotonic
 
 
@@ -62,7 +64,7 @@ class _Material:
     suite: SuiteSettings
     places: Places | None
     corpus: list[Example]
-    held_out: frozenset[str]
+    marks: EvaluationMarks
     sources: Sequence[Source]
 
 
@@ -81,11 +83,33 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
     ledger = Ledger()
     spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
     orders = _orders(plan, spec=spec)
-    material = _gather(spec, orders, ports=ports)
+    material = _gather(spec, orders, is_stopping=event.is_stopping, ports=ports)
+    curation = curated_corpus(
+        plan,
+        orders,
+        spec=spec,
+        task=material.task,
+        corpus=material.corpus,
+        can_verify=_can_verify(material),
+        places=material.places,
+        store=ports.store,
+        ledger=ledger,
+    )
+    before, material = material.corpus, replace(material, corpus=list(curation.known))
     filled = _fill(orders, event=event, material=material, ledger=ledger, ports=ports)
     examples = [example for part in filled for example in part.examples]
     batch = put_rows(ports.store, examples, kind=Example)
-    node = _node(plan, batch=batch, filled=filled, ledger=ledger, audited=audit(material.corpus, examples))
+    corpus = put_rows(ports.store, curation.corpus, kind=Example) if curation.facts else None
+    node = _node(
+        plan,
+        batch=batch,
+        filled=filled,
+        ledger=ledger,
+        facts={
+            "audit": audit(before, examples, kept=curation.corpus),
+            **({"corpus": {"sha256": corpus.sha256, **curation.facts}} if corpus else {}),
+        },
+    )
     manifest = lineage.record(ports.store, node)
     _count(examples, ledger=ledger, ports=ports)
     ready = intervention_pb2.DataBatchReady(
@@ -96,24 +120,30 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         manifest=artifact_ref(manifest),
         metering=common_pb2.Metering(wall_s=ports.clock() - started),
         plan=plan,
+        corpus=artifact_ref(corpus) if corpus else None,
     )
     log.info("batch ready", extra={**_place(plan), "examples": len(examples), "drops": ledger.count_by_stage()})
     return [Emit(ready, key=plan.position.run_id, subject=plan.position.run_id)]
 
 
-def _gather(spec: RunSpec, orders: Sequence[Order], *, ports: Ports) -> _Material:
+def _gather(spec: RunSpec, orders: Sequence[Order], *, is_stopping: Callable[[], bool], ports: Ports) -> _Material:
     places = ports.places(spec) if any(axis == CLUSTER for order in orders for axis, _ in order.conditions) else None
     task = with_places(ports.task_of(spec), places)
     pool = get_rows(ports.store, spec.pool, kind=Example) if spec.pool else []
     if places is not None:
         pool = places.placed([_with_axes(row, task=ports.task_of(spec)) for row in pool])
+    told = [_with_axes(row, task=task) for row in pool] if spec.recipe.retrieval else ()
+    shelf = shelf_of(spec, told, places=places, is_stopping=is_stopping, store=ports.store)
     return _Material(
         task=task,
         suite=spec.recipe.suite,
         places=places,
         corpus=[_with_axes(row, task=task) for row in get_rows(ports.store, spec.corpus, kind=Example)],
-        held_out=_held_out(ports.store, spec.fingerprints),
-        sources=ports.open_sources(task, spec.recipe.task, pool),
+        marks=_marks(ports.store, spec.fingerprints),
+        sources=[
+            *(ports.open_retrieval(shelf) if shelf else ()),
+            *ports.open_sources(task, spec.recipe.task, pool),
+        ],
     )
 
 
@@ -126,15 +156,8 @@ def _with_axes(example: Example, *, task: Task) -> Example:
         return example  # the audit lists it under no value
 
 
-def _held_out(store: ArtifactStore, artifact: Artifact) -> frozenset[str]:
-    document = json.loads(store.get(artifact))
-    marks = document.get("fingerprints")
-    if document.get("algorithm") != "sha256" or not isinstance(marks, list):
-        raise CorruptArtifact(
-            f"artifact {artifact.sha256[:12]} holds no sha256 fingerprints (algorithm {document.get('algorithm')!r}): "
-            "without them no example can be cleared of contamination"
-        )
-    return frozenset(marks)
+def _marks(store: ArtifactStore, artifact: Artifact) -> EvaluationMarks:
+    return EvaluationMarks.of_bytes(store.get(artifact), name=f"artifact {artifact.sha256[:12]}")
 
 
 def _orders(plan: intervention_pb2.InterventionPlanned, *, spec: RunSpec) -> list[Order]:
@@ -180,7 +203,8 @@ def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Ca
     rules = Rules(
         verify=material.task.verify,
         annotate=material.task.annotate,
-        held_out=material.held_out,
+        held_out=material.marks.fingerprints,
+        holds_item=material.marks.holds_item,
         in_corpus=frozenset(fingerprint(example.prompt) for example in material.corpus),
         can_verify=_can_verify(material),
     )
@@ -211,9 +235,9 @@ def _node(
     batch: Artifact,
     filled: Sequence[Filled],
     ledger: Ledger,
-    audited: Mapping[str, object],
+    facts: Mapping[str, object],
 ) -> lineage.Node:
-    facts = {
+    told = {
         "examples": sum(len(part.examples) for part in filled),
         "ordered": sum(part.order.count for part in filled),
         "slices": [
@@ -227,9 +251,9 @@ def _node(
         ],
         "sources": _source_counts(filled),
         "drops": [asdict(row) for row in ledger.rows()],
-        "audit": audited,
+        **facts,
     }
-    return lineage.Node(f"batch:{batch.sha256}", plan.position.run_id, (f"plan:{plan.plan_id}",), facts)
+    return lineage.Node(f"batch:{batch.sha256}", plan.position.run_id, (f"plan:{plan.plan_id}",), told)
 
 
 def _source_counts(filled: Sequence[Filled]) -> dict[str, int]:

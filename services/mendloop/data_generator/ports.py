@@ -7,13 +7,15 @@ the limits and the ledger stay the same for all. An index over a large corpus jo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from mendloop.core.records import Example
+from mendloop.core.recipe import RetrievalSettings
+from mendloop.core.records import Example, Item
 from mendloop.core.tasks import Task
 from mendloop.data_generator.domain.collection import Source, SourceGaveUp
 from mendloop.data_generator.domain.funnel import NearDuplicates
 
-__all__ = ["NearDuplicates", "OpenIndex", "OpenSources", "Source", "SourceGaveUp"]
+__all__ = ["NearDuplicates", "OpenIndex", "OpenRetrieval", "OpenSources", "Shelf", "Source", "SourceGaveUp"]
 
 
 OpenSources = Callable[[Task, str, Sequence[Example]], Sequence[Source]]
@@ -21,3 +23,19 @@ OpenSources = Callable[[Task, str, Sequence[Example]], Sequence[Source]]
 
 OpenIndex = Callable[[], NearDuplicates]
 """An empty index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What retrieval searches and what for: a pool, and the search items whose like is wanted."""
+
+    name: str
+    """The same for every run of one pool, so that an index made before serves again."""
+    settings: RetrievalSettings
+    pool: Sequence[Example]
+    items: Sequence[Item]
+    is_stopping: Callable[[], bool]
+
+
+OpenRetrieval = Callable[[Shelf], Sequence[Source]]
+"""Sources that search a shelf. Raises Permanent without the package, Interrupted where the service stops."""

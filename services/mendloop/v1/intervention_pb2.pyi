@@ -173,6 +173,7 @@ class DataBatchReady(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     METERING_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Number of examples."""
     @_builtins.property
@@ -199,6 +200,13 @@ class DataBatchReady(_message.Message):
     def plan(self) -> Global___InterventionPlanned:
         """The plan that it answers."""
 
+    @_builtins.property
+    def corpus(self) -> _common_pb2.ArtifactRef:
+        """The corpus to replay instead of the run specification's (Parquet): without wrong labels, or with other shares of its
+        clusters. Written by the data generator where the recipe's curation changed anything; read by the trainer; empty
+        means the run specification's corpus.
+        """
+
     def __init__(
         self,
         *,
@@ -209,10 +217,11 @@ class DataBatchReady(_message.Message):
         manifest: _common_pb2.ArtifactRef | None = ...,
         metering: _common_pb2.Metering | None = ...,
         plan: Global___InterventionPlanned | None = ...,
+        corpus: _common_pb2.ArtifactRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "corpus", b"corpus", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "corpus", b"corpus", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
