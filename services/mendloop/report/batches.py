@@ -32,6 +32,10 @@ def batch_document(batch: Batch, *, run_id: str, store: ArtifactStore) -> dict[s
 
 def _shifts(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for axis in sorted(axes):
-        rows = sorted(axes[axis]["values"].items(), key=lambda row: (-abs(row[1]["after"] - row[1]["before"]), row[0]))
+        rows = sorted(axes[axis]["values"].items(), key=lambda row: (-_shift(row[1]), row[0]))
         for value, shares in rows[:SHIFTS_PER_AXIS]:
             yield {"axis": axis, "value": value, **shares}
+
+
+def _shift(shares: Mapping[str, float]) -> float:
+    return round(abs(shares["after"] - shares["before"]), 9)
