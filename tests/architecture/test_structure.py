@@ -29,6 +29,7 @@ FOLDERS = {
     "exchange": "a batch as a data set for people, and their review of it",
     "gateway": "REST and event stream",
     "models": "checkpoints and generation backends",
+    "passes": "a whole corpus: duplicates, decontamination, clusters, on one machine or on Ray",
     "report": "a run as a page",
     "steps": "process supervision: steps of an output and the first wrong one",
     "judging": "model judges and their measured error",

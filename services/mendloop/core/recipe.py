@@ -213,6 +213,37 @@ class PriceSettings(_Section):
     currency: str = Field("", max_length=16, description="Unit of all prices and of budget.money, for people.")
 
 
+class DecontaminationSettings(_Section):
+    """What is taken out of corpus, pool and batches beside prompts that are evaluation items."""
+
+    ngram_words: Count = Field(
+        0, description="An example with runs of this many words of an item is contaminated; 0: prompts alone; usual: 8."
+    )
+    ngram_share: float = Field(0.7, gt=0, le=1, description="Share of one item's runs that an example must hold.")
+
+
+class RetrievalSettings(_Section):
+    """Rows of the pool that are most like the slice's search items, asked for before the pool by axis values alone."""
+
+    mode: Literal["hybrid", "bm25", "vectors"] = Field("hybrid", description="What likeness is; hybrid fuses both.")
+    queries: int = Field(16, ge=1, le=256, description="Items of the slice whose prompts are the queries.")
+    top: int = Field(1000, ge=1, description="Most rows that it finds for one slice.")
+
+
+class CurationSettings(_Section):
+    """What a data round does to the corpus that it replays, beside adding examples."""
+
+    repair: Literal["off", "slices", "whole"] = Field(
+        "off",
+        description="Wrong labels are answered anew and verified, or their rows removed: of the slices whose data is"
+        " diagnosed as corrupted, or of the whole corpus.",
+    )
+    reweight: Share = Field(
+        0.0, description="Share of the replay that goes to the clusters in which the round's slices lie."
+    )
+    clusters: int = Field(8, ge=1, le=64, description="Most clusters of the corpus.")
+
+
 class BudgetSettings(_Section):
     """What the run may spend; reserved before work starts."""
 
@@ -270,8 +301,11 @@ class Recipe(_Section):
     base: BaseSettings
     corpus: dict[str, Any] = Field(default_factory=dict, description="Options of the training corpus.")
     pool: dict[str, Any] = Field(default_factory=dict, description="Options of the pool that data is retrieved from.")
+    retrieval: RetrievalSettings | None = Field(None, description="How the pool is searched; null: by axis values.")
     suite: SuiteSettings
     teacher: TeacherSettings | None = Field(None, description="A language model that makes examples for weak slices.")
+    decontamination: DecontaminationSettings = Field(default_factory=lambda: DecontaminationSettings())
+    curation: CurationSettings = Field(default_factory=lambda: CurationSettings())
     fix: TrainSettings = Field(default_factory=lambda: TrainSettings(), description="Training of data candidates.")
     student_window: StudentWindow | None = Field(None, description="Which pass rates of the student a candidate has.")
     rewordings: bool = Field(

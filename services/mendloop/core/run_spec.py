@@ -57,7 +57,7 @@ class RunSpec:
             "items": self.items,
             "sealed_items": without_address(self.sealed_items),
             "fingerprints": self.fingerprints,
-            "twins": self.twins,
+            "twins": without_address(self.twins),
         }
 
     @staticmethod

@@ -64,6 +64,14 @@ class Principled(Protocol):
 
 
 @runtime_checkable
+class Answering(Protocol):
+    """A family that knows the right completion of any prompt of its own."""
+
+    def answer(self, prompt: str) -> str:
+        """The completion that training data should have; empty for a prompt that is none of the family."""
+
+
+@runtime_checkable
 class Renewing(Protocol):
     """A family that can draw a fresh item like another."""
 

@@ -20,7 +20,7 @@ from mendloop.data_generator.adapters.student import CheckpointStudent
 from mendloop.data_generator.adapters.teacher import TaskTeacher
 from mendloop.data_generator.adapters.teaching import hired
 from mendloop.data_generator.handlers import Ports, handlers
-from mendloop.data_generator.ports import OpenSources, Source
+from mendloop.data_generator.ports import OpenSources, Shelf, Source
 from mendloop.data_generator.settings import Settings
 from mendloop.models.generation import LanguageModel
 
@@ -33,6 +33,15 @@ def open_sources(settings: Settings) -> OpenSources:
         return [PatientSource(source, stall_s=settings.source_stall_s) for source in sources]
 
     return opened
+
+
+def _searching(shelf: Shelf, settings: Settings) -> Sequence[Source]:
+    # Loaded here, as below: most runs ask for no retrieval, and the package is an extra.
+    from mendloop.data_generator.adapters.embedding import ModelEmbedding
+    from mendloop.data_generator.adapters.retrieval import open_retrieval
+
+    opened = open_retrieval(settings.work_dir / "retrieval", embedding=ModelEmbedding(settings.embedder))(shelf)
+    return [PatientSource(source, stall_s=settings.source_stall_s) for source in opened]
 
 
 def _restored(name: str, state: bytes, *, model: str) -> Embeds:
@@ -66,6 +75,7 @@ def main() -> None:
             spec, checkpoint, store=store, cache=settings.work_dir / "students", load=_loaded
         ),
         open_teaching=lambda assignment: hired(assignment, store=store),
+        open_retrieval=lambda shelf: _searching(shelf, settings),
         places=lambda spec: places_of(
             spec.items.sha256,
             spec.recipe.suite,

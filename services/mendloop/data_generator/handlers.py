@@ -5,7 +5,6 @@ Nothing is saved on the way: the same plan gives the same batch, so an interrupt
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from mendloop.artifacts.tables import get_rows, put_rows
 from mendloop.axes.annotate import CLUSTER
 from mendloop.axes.placing import Places, unplaceable, with_places
 from mendloop.bus.runtime import Emit, Event, Handler
-from mendloop.core.errors import CorruptArtifact, Interrupted
+from mendloop.core.errors import Interrupted
 from mendloop.core.events import stable_hash
 from mendloop.core.recipe import SuiteSettings
 from mendloop.core.records import Example, Preference, fingerprint
@@ -40,6 +39,7 @@ from mendloop.data_generator.ports import (
     Assignment,
     Check,
     OpenIndex,
+    OpenRetrieval,
     OpenSources,
     OpenStudent,
     OpenTeaching,
@@ -47,6 +47,8 @@ from mendloop.data_generator.ports import (
     Source,
     Teaching,
 )
+from mendloop.data_generator.round_corpus import curated_corpus, shelf_of
+from mendloop.passes.marks import EvaluationMarks
 from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Ports:
     """How the checkpoint that failed is loaded; None where this service loads none."""
     open_teaching: OpenTeaching = lambda assignment: Teaching()
     """Who else teaches: by default nobody."""
+    open_retrieval: OpenRetrieval = lambda shelf: ()
     clock: Callable[[], float] = time.monotonic
 
 
@@ -80,7 +83,7 @@ class _Material:
     window_causes: Sequence[str]
     places: Places | None
     corpus: list[Example]
-    held_out: frozenset[str]
+    marks: EvaluationMarks
     sources: Sequence[Source]
     teaching: Teaching
 
@@ -100,14 +103,36 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
     ledger = Ledger()
     spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
     orders = _orders(plan, spec=spec)
-    material = _gather(spec, orders, plan=plan, ports=ports)
+    material = _gather(spec, orders, plan=plan, is_stopping=event.is_stopping, ports=ports)
+    curation = curated_corpus(
+        plan,
+        orders,
+        spec=spec,
+        task=material.task,
+        corpus=material.corpus,
+        can_verify=_can_verify(material),
+        places=material.places,
+        store=ports.store,
+        ledger=ledger,
+    )
+    before, material = material.corpus, replace(material, corpus=list(curation.known))
     filled = _fill(orders, event=event, material=material, ledger=ledger, ports=ports)
     examples = [example for part in filled for example in part.examples]
     tokens, unmetered = material.teaching.cost()
     if unmetered:
         ledger.note(TEACHER, f"{unmetered} replies of the teacher came without a token count: they are not metered")
     record, batch = _stored(filled, asked_for_pairs=_pairs_of(material) is not None, store=ports.store)
-    node = _node(plan, batch=batch, filled=filled, ledger=ledger, audited=audit(material.corpus, examples))
+    corpus = put_rows(ports.store, curation.corpus, kind=Example) if curation.facts else None
+    node = _node(
+        plan,
+        batch=batch,
+        filled=filled,
+        ledger=ledger,
+        facts={
+            "audit": audit(before, examples, kept=curation.corpus),
+            **({"corpus": {"sha256": corpus.sha256, **curation.facts}} if corpus else {}),
+        },
+    )
     manifest = lineage.record(ports.store, node)
     _count(examples, ledger=ledger, ports=ports)
     ready = intervention_pb2.DataBatchReady(
@@ -120,13 +145,19 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         plan=plan,
         record=record,
         awaits_review=spec.recipe.review and bool(examples),
+        corpus=artifact_ref(corpus) if corpus else None,
     )
     log.info("batch ready", extra={**_place(plan), "examples": len(examples), "drops": ledger.count_by_stage()})
     return [Emit(ready, key=plan.position.run_id, subject=plan.position.run_id)]
 
 
 def _gather(
-    spec: RunSpec, orders: Sequence[Order], *, plan: intervention_pb2.InterventionPlanned, ports: Ports
+    spec: RunSpec,
+    orders: Sequence[Order],
+    *,
+    plan: intervention_pb2.InterventionPlanned,
+    is_stopping: Callable[[], bool],
+    ports: Ports,
 ) -> _Material:
     places = ports.places(spec) if any(axis == CLUSTER for order in orders for axis, _ in order.conditions) else None
     task = with_places(ports.task_of(spec), places)
@@ -134,19 +165,24 @@ def _gather(
     if places is not None:
         pool = places.placed([_with_axes(row, task=ports.task_of(spec)) for row in pool])
     corpus = [_with_axes(row, task=task) for row in get_rows(ports.store, spec.corpus, kind=Example)]
-    held_out = _held_out(ports.store, spec.fingerprints)
+    marks = _marks(ports.store, spec.fingerprints)
     student = None
     if ports.open_student is not None and spec.recipe.asks_student:
         student = ports.open_student(spec, artifact_of(plan.checkpoint))
-    teaching = ports.open_teaching(Assignment(spec, plan.plan_id, task, corpus, held_out, places, student))
+    teaching = ports.open_teaching(Assignment(spec, plan.plan_id, task, corpus, marks.fingerprints, places, student))
+    told = [_with_axes(row, task=task) for row in pool] if spec.recipe.retrieval else ()
+    shelf = shelf_of(spec, told, places=places, is_stopping=is_stopping, store=ports.store)
     return _Material(
         task=task,
         suite=spec.recipe.suite,
         window_causes=spec.recipe.student_window.causes if spec.recipe.student_window else [],
         places=places,
         corpus=corpus,
-        held_out=held_out,
-        sources=teaching.beside(ports.open_sources(task, spec.recipe.task, pool)),
+        marks=marks,
+        sources=[
+            *(ports.open_retrieval(shelf) if shelf else ()),
+            *teaching.beside(ports.open_sources(task, spec.recipe.task, pool)),
+        ],
         teaching=teaching,
     )
 
@@ -160,15 +196,8 @@ def _with_axes(example: Example, *, task: Task) -> Example:
         return example  # the audit lists it under no value
 
 
-def _held_out(store: ArtifactStore, artifact: Artifact) -> frozenset[str]:
-    document = json.loads(store.get(artifact))
-    marks = document.get("fingerprints")
-    if document.get("algorithm") != "sha256" or not isinstance(marks, list):
-        raise CorruptArtifact(
-            f"artifact {artifact.sha256[:12]} holds no sha256 fingerprints (algorithm {document.get('algorithm')!r}): "
-            "without them no example can be cleared of contamination"
-        )
-    return frozenset(marks)
+def _marks(store: ArtifactStore, artifact: Artifact) -> EvaluationMarks:
+    return EvaluationMarks.of_bytes(store.get(artifact), name=f"artifact {artifact.sha256[:12]}")
 
 
 def _orders(plan: intervention_pb2.InterventionPlanned, *, spec: RunSpec) -> list[Order]:
@@ -219,7 +248,7 @@ def _filling(
         return partial(fill, bench=_bench(material, ledger=ledger, ports=ports, on_progress=on_progress))
     task = material.task
     assert isinstance(task, Principled)
-    rules = PairRules(lambda name, prompt, output: task.is_kept(name, prompt=prompt, output=output), material.held_out)
+    rules = PairRules(lambda name, prompt, output: task.is_kept(name, prompt=prompt, output=output), material.marks.fingerprints)
     funnel = PairFunnel(rules, known=ports.open_index(), ledger=ledger)
     return partial(
         fill_pairs, bench=PairBench(source, funnel, task.precepts, ports.limits, ledger=ledger, on_progress=on_progress)
@@ -245,7 +274,8 @@ def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Ca
     rules = Rules(
         verify=material.task.verify,
         annotate=material.task.annotate,
-        held_out=material.held_out,
+        held_out=material.marks.fingerprints,
+        holds_item=material.marks.holds_item,
         in_corpus=frozenset(fingerprint(example.prompt) for example in material.corpus),
         can_verify=can_verify,
         operations=material.task.operations if isinstance(material.task, Operational) else None,
@@ -290,9 +320,9 @@ def _node(
     batch: Artifact,
     filled: Sequence[Filled],
     ledger: Ledger,
-    audited: Mapping[str, object],
+    facts: Mapping[str, object],
 ) -> lineage.Node:
-    facts = {
+    told = {
         "examples": sum(len(part.examples) for part in filled),
         "ordered": sum(part.order.count for part in filled),
         "slices": [
@@ -306,9 +336,9 @@ def _node(
         ],
         "sources": _source_counts(filled),
         "drops": [asdict(row) for row in ledger.rows()],
-        "audit": audited,
+        **facts,
     }
-    return lineage.Node(f"batch:{batch.sha256}", plan.position.run_id, (f"plan:{plan.plan_id}",), facts)
+    return lineage.Node(f"batch:{batch.sha256}", plan.position.run_id, (f"plan:{plan.plan_id}",), told)
 
 
 def _source_counts(filled: Sequence[Filled]) -> dict[str, int]:

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from mendloop.artifacts.store import Artifact
 from mendloop.axes.placing import Places
-from mendloop.core.records import Example
+from mendloop.core.recipe import RetrievalSettings
+from mendloop.core.records import Example, Item
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.tasks import Task
 from mendloop.data_generator.domain.collection import Rejected, Source, SourceGaveUp
@@ -25,11 +26,13 @@ __all__ = [
     "Cost",
     "NearDuplicates",
     "OpenIndex",
+    "OpenRetrieval",
     "OpenSources",
     "OpenStudent",
     "OpenTeaching",
     "PairSource",
     "Rejected",
+    "Shelf",
     "Source",
     "SourceGaveUp",
     "Student",
@@ -110,3 +113,19 @@ class Teaching:
 
 OpenTeaching = Callable[[Assignment], Teaching]
 """Hires the recipe's teacher for one plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What retrieval searches and what for: a pool, and the search items whose like is wanted."""
+
+    name: str
+    """The same for every run of one pool, so that an index made before serves again."""
+    settings: RetrievalSettings
+    pool: Sequence[Example]
+    items: Sequence[Item]
+    is_stopping: Callable[[], bool]
+
+
+OpenRetrieval = Callable[[Shelf], Sequence[Source]]
+"""Sources that search a shelf. Raises Permanent without the package, Interrupted where the service stops."""

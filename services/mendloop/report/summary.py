@@ -14,10 +14,11 @@ from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.training import TrainingReport
+from mendloop.report.batches import batch_document, counts_document
 from mendloop.report.trends import trends_of
 from mendloop.report.verdicts import verdict_document
 from mendloop.runs.model import RoundView, RunView
-from mendloop.runs.parts import Batch, Decision, FailedTraining, Plan
+from mendloop.runs.parts import Decision, FailedTraining, Plan
 from mendloop.runs.stages import seconds_by_stage, stage_times
 from mendloop.runs.values import Accuracy, Fix
 
@@ -45,7 +46,7 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
             for part in view.rounds
             for diagnosis in part.diagnoses
         ],
-        "plans": [_plan(part, part.plan) for part in view.rounds if part.plan is not None],
+        "plans": [_plan(view.run_id, part, part.plan, store=store) for part in view.rounds if part.plan is not None],
         "slices": _slices(view),
         "trends": trends_of(view, store=store),
         "judged": _judged_rows(view, store),
@@ -73,7 +74,7 @@ def _standing(view: RunView) -> str:
     return stands.sha256 if stands else ""
 
 
-def _plan(part: RoundView, plan: Plan) -> Document:
+def _plan(run_id: str, part: RoundView, plan: Plan, *, store: ArtifactStore) -> Document:
     batch = part.batch
     return {
         "round": part.number,
@@ -81,14 +82,10 @@ def _plan(part: RoundView, plan: Plan) -> Document:
         "rationale": plan.rationale,
         "items": [{"slice": i.slice.name, "example_count": i.example_count, "cause": i.cause} for i in plan.items],
         "fixes": [_fix(fix) for fix in plan.fixes],
-        "batch": {**_batch(batch), "awaits_review": batch.awaits_review} if batch else None,
+        "batch": batch_document(batch, run_id=run_id, store=store) if batch else None,
         "review": _review(part),
-        "reviewed": _batch(part.reviewed) if part.reviewed else None,
+        "reviewed": counts_document(part.reviewed) if part.reviewed else None,
     }
-
-
-def _batch(batch: Batch) -> Document:
-    return {"example_count": batch.example_count, "drops": [asdict(drop) for drop in batch.drops]}
 
 
 def _review(part: RoundView) -> Document | None:

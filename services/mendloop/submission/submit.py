@@ -33,6 +33,7 @@ from mendloop.core.tasks import Task, find_task
 from mendloop.core.twins import draw_twins
 from mendloop.core.wire import artifact_ref
 from mendloop.models.checkpoint import check_directory, save_checkpoint
+from mendloop.passes.marks import EvaluationMarks, marks_document
 from mendloop.submission.reading import note_axes_read, with_read_axes
 from mendloop.v1 import common_pb2, loop_pb2
 
@@ -71,10 +72,11 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
         check_axes(items, axes=recipe.suite.axes)
     with _blaming("gates.protected"):
         check_axes(items, axes=recipe.gates.protected)
-    marks = {fingerprint(item.prompt) for item in items}
     with _blaming("suite.twins"):
-        twins = _twins(task, [item for item in items if item.split != "sealed"], recipe, marks=marks)
-    marks |= {fingerprint(twin.prompt) for twin in twins}
+        twins = _twins(task, items, recipe)
+    prompts = [item.prompt for item in (*items, *twins)]
+    document = marks_document(prompts, **recipe.decontamination.model_dump())
+    marks = EvaluationMarks.of(document, name="the suite")
     with _blaming("corpus"):
         corpus = _clean("corpus", _with_axes(task.corpus(recipe.corpus), task, recipe), marks=marks)
         if not corpus:
@@ -84,7 +86,6 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
     opened = [item for item in items if item.split != "sealed"]
     kept = put_rows(store, opened, kind=Item)
     note_axes_read(recipe, opened, items_sha=kept.sha256, store=store)
-    document = {"algorithm": "sha256", "fingerprints": sorted(marks)}
     with _blaming("base.model"), model as directory:
         base = save_checkpoint(store, directory)
     return RunSpec(
@@ -169,12 +170,14 @@ def _with_axes(examples: list[Example], task: Task, recipe: Recipe) -> list[Exam
     return annotated(own, annotators, axes=suite.axes)
 
 
-def _twins(task: Task, items: list[Item], recipe: Recipe, *, marks: set[str]) -> list[Item]:
-    """Fresh twins of the items for every round; empty where the recipe asks for none."""
+def _twins(task: Task, items: list[Item], recipe: Recipe) -> list[Item]:
+    """Fresh twins of the open items for every round; empty where the recipe asks for none."""
     if not recipe.suite.twins:
         return []
+    taken = {fingerprint(item.prompt) for item in items}
+    items = [item for item in items if item.split != "sealed"]
     try:
-        drawn = draw_twins(task, items, rounds=recipe.rounds, seed=recipe.seed, taken=marks)
+        drawn = draw_twins(task, items, rounds=recipe.rounds, seed=recipe.seed, taken=taken)
     except ValueError as error:
         raise InvalidRecipe(f"task {recipe.task!r}: {error}; set suite.twins to false") from error
     wanted = len(items) * recipe.rounds
@@ -184,9 +187,18 @@ def _twins(task: Task, items: list[Item], recipe: Recipe, *, marks: set[str]) ->
     return list(drawn.items)
 
 
-def _clean(name: str, examples: list[Example], *, marks: set[str]) -> list[Example]:
-    kept = [example for example in examples if fingerprint(example.prompt) not in marks]
-    log.info("evaluation items taken out", extra={"of": name, "removed": len(examples) - len(kept), "kept": len(kept)})
+def _clean(name: str, examples: list[Example], *, marks: EvaluationMarks) -> list[Example]:
+    reasons = marks.reasons([row.prompt for row in examples], [row.completion for row in examples])
+    kept = [example for example, reason in zip(examples, reasons, strict=True) if not reason]
+    log.info(
+        "evaluation items taken out",
+        extra={
+            "of": name,
+            "removed": len(examples) - len(kept),
+            "kept": len(kept),
+            "reasons": dict(Counter(filter(None, reasons))),
+        },
+    )
     return kept
 
 

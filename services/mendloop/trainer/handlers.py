@@ -96,7 +96,7 @@ def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
     spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
     job = TrainingJob(
         start=artifact_of(plan.checkpoint),
-        corpus=spec.corpus,
+        corpus=artifact_of(batch.corpus) if batch.corpus.sha256 else spec.corpus,
         batch=artifact_of(batch.batch),
         replay_share=plan.replay_share,
         settings=spec.recipe.fix,

@@ -192,6 +192,7 @@ class DataBatchReady(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     AWAITS_REVIEW_FIELD_NUMBER: _builtins.int
     REVIEWED_FROM_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Number of examples."""
     record: _builtins.str
@@ -226,6 +227,13 @@ class DataBatchReady(_message.Message):
     def reviewed_from(self) -> _common_pb2.ArtifactRef:
         """The batch that people reviewed into this one; empty where nobody did."""
 
+    @_builtins.property
+    def corpus(self) -> _common_pb2.ArtifactRef:
+        """The corpus to replay instead of the run specification's (Parquet): without wrong labels, or with other shares of its
+        clusters. Written by the data generator where the recipe's curation changed anything; read by the trainer; empty
+        means the run specification's corpus.
+        """
+
     def __init__(
         self,
         *,
@@ -239,10 +247,11 @@ class DataBatchReady(_message.Message):
         record: _builtins.str = ...,
         awaits_review: _builtins.bool = ...,
         reviewed_from: _common_pb2.ArtifactRef | None = ...,
+        corpus: _common_pb2.ArtifactRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "reviewed_from", b"reviewed_from"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "corpus", b"corpus", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "reviewed_from", b"reviewed_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits_review", b"awaits_review", "batch", b"batch", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "record", b"record", "reviewed_from", b"reviewed_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits_review", b"awaits_review", "batch", b"batch", "corpus", b"corpus", "drops", b"drops", "example_count", b"example_count", "manifest", b"manifest", "metering", b"metering", "plan", b"plan", "position", b"position", "record", b"record", "reviewed_from", b"reviewed_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

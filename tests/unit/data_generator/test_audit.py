@@ -49,7 +49,18 @@ def test_the_answers_of_corpus_and_batch_are_counted() -> None:
     assert report["answers"] == {
         "corpus": {"distinct": 2, "most_frequent_share": 0.75},
         "batch": {"distinct": 1, "most_frequent_share": 1.0},
+        "after": {"distinct": 2, "most_frequent_share": 0.5},
     }
+
+
+def test_where_the_corpus_was_curated_what_is_kept_counts_after() -> None:
+    wrong, right = example(completion="5", verb="jump"), example(completion="4", verb="walk")
+
+    report: Any = audit([wrong, right, right], [right], kept=[right, right])
+
+    assert (report["corpus_count"], report["kept_count"]) == (3, 2)
+    assert report["axes"]["verb"]["values"]["jump"] == {"before": pytest.approx(1 / 3), "after": 0.0, "batch": 0}
+    assert report["answers"]["after"] == {"distinct": 1, "most_frequent_share": 1.0}
 
 
 def test_nothing_is_audited_without_an_error() -> None:

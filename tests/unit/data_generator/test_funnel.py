@@ -119,6 +119,13 @@ def test_an_evaluation_item_is_dropped_by_its_fingerprint_whatever_its_case_and_
     assert rows == (Drop("decontamination", "its prompt is an evaluation item", 1),)
 
 
+def test_an_example_that_holds_the_words_of_an_item_is_dropped() -> None:
+    passed, rows = passing([sum_of(1, 2), sum_of(2, 1)], holds_item=lambda row: row.prompt == "add 1 2")
+
+    assert passed == [sum_of(2, 1)]
+    assert rows == (Drop("decontamination", "it holds the words of an evaluation item", 1),)
+
+
 def test_an_example_outside_the_slice_is_dropped() -> None:
     passed, rows = passing([sum_of(1, 2), sum_of(500, 2)], conditions=BIG)
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from builders import example
 
-from mendloop.data_generator.adapters.near_duplicates import MinHashIndex, similarity
+from mendloop.data_generator.adapters.near_duplicates import MinHashIndex
 from mendloop.examples.scan.grammar import all_pairs, is_composed
+from mendloop.passes.texts import similarity
 
 STORY = (
     "A farmer drives to the market on Monday with forty baskets of apples, sells half of them before noon, gives "

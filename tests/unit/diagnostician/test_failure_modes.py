@@ -9,12 +9,12 @@ import pytest
 from diagnosis_cases import GREEN, ToyModel, answer_of, case_of, corpus_of, wrong_on
 
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.axes.term_clusters import cluster
 from mendloop.core.errors import CorruptArtifact
 from mendloop.diagnostician.adapters.failure_mode_store import MEDIA_TYPE, current_modes, load_modes, save_modes
 from mendloop.diagnostician.domain.case import Case, Observation
 from mendloop.diagnostician.domain.failure_modes import fit_modes, table_of, terms_of
 from mendloop.diagnostician.domain.mode_evidence import modes_of
-from mendloop.diagnostician.domain.term_clusters import cluster
 
 
 def _failures(case: Case) -> list[Observation]:

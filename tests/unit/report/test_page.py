@@ -8,8 +8,9 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
-from run_events import data_run, sent
+from run_events import batch, data_run, sent
 
+from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.core.contracts import decode
 from mendloop.core.events import Envelope
@@ -65,6 +66,24 @@ def test_page_draws_slices_gates_and_stages(summary: Document) -> None:
     page = render([summary], title="t", subtitle="s")
     drawn = re.findall(r"<title>(.*?)</title>|<dc:title>(.*?)</dc:title>", page)
     assert {"Accuracy per slice before and after", "Gates", "Stages"} <= {name for pair in drawn for name in pair}
+
+
+def test_what_a_batch_drops_and_shifts_stands_on_the_page(tmp_path: Path) -> None:
+    counts = {"distinct": 7, "most_frequent_share": 0.25}
+    values = {"jump": {"before": 0.01, "after": 0.31, "batch": 30}, "walk": {"before": 0.99, "after": 0.69, "batch": 0}}
+    audit = {"axes": {"verb": {"values": {**values, "run": {"before": 0.1, "after": 0.1, "batch": 0}}}}}
+    facts = {"audit": {**audit, "answers": {"after": counts}}, "corpus": {"rows_removed": 4, "sha256": "x"}}
+    name = f"batch:{batch().batch.sha256}"
+    record(ArtifactStore(tmp_path), Node(name, "r1", (), facts))
+
+    summary = _summary(tmp_path, data_run())
+
+    [plan] = summary["plans"]
+    assert [(row["value"], row["batch"]) for row in plan["batch"]["shifts"]] == [("jump", 30), ("walk", 0)]
+    page = render([summary], title="t", subtitle="s")
+    assert "2 decontamination (an evaluation item)" in page
+    assert "rows removed 4" in page
+    assert re.search(r"<td>jump</td>.*0.010.*0.310", page)
 
 
 def test_text_of_a_run_is_escaped(tmp_path: Path) -> None:

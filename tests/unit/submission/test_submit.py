@@ -55,6 +55,12 @@ def test_evaluation_items_leave_corpus_and_pool(tmp_path: Path) -> None:
     assert [e.prompt for e in get_rows(store, spec.pool, kind=Example)] == ["spare"]
 
 
+def test_examples_that_share_words_with_an_item_leave_too_where_the_recipe_says_so(tmp_path: Path) -> None:
+    model_directory(tmp_path)
+    with pytest.raises(FieldFault, match="has no example left"):  # every number is one of an item's three words
+        _resolve(tmp_path, decontamination={"ngram_words": 1, "ngram_share": 0.3})
+
+
 def test_axes_of_the_recipe_stand_on_items_sealed_items_corpus_and_prompts(tmp_path: Path) -> None:
     model_directory(tmp_path)
     rule = {"axis": "digit", "capture": r"(\d)"}

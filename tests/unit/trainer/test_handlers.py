@@ -198,6 +198,18 @@ def test_new_data_is_trained_with_replay_from_the_plans_checkpoint(store: Artifa
     assert node.inputs == ("plan:p1", f"batch:{job.batch.sha256}", f"checkpoint:{world.base.sha256}")
 
 
+def test_a_corpus_that_came_with_the_data_is_replayed_instead_of_the_runs(store: ArtifactStore) -> None:
+    world = _world(store)
+    batch = _batch(world)
+    cleaned = store.put(b"cleaned rows", media_type=BINARY)
+    batch.corpus.CopyFrom(artifact_ref(cleaned))
+
+    world.handle(batch)
+
+    (job,) = world.backend.trained
+    assert job.corpus == cleaned
+
+
 def test_an_empty_batch_trains_nothing(store: ArtifactStore) -> None:
     world = _world(store)
 

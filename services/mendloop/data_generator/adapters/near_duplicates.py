@@ -8,34 +8,15 @@ by word bigrams 455, by character 5-grams 921.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 
 from datasketch import MinHash, MinHashLSH
 
 from mendloop.core.records import Example
+from mendloop.passes.texts import MISS_WEIGHT, THRESHOLD, shingles, similarity
 
-SHINGLE_WORDS = 3
-THRESHOLD = 0.8
 PERMUTATIONS = 64
-_MISS_WEIGHT = 0.9
-"""How much a missed pair weighs against a false hit when bands are chosen; false hits cost only a comparison."""
-_WORD = re.compile(r"\w+|[^\w\s]")
-
-
-def shingles(text: str) -> frozenset[str]:
-    """Padded word trigrams of a text in lower case; trailing punctuation is no difference."""
-    words = _WORD.findall(text.lower().rstrip(" .!?\n\t"))
-    pad = ["\x02"] * (SHINGLE_WORDS - 1)
-    padded = [*pad, *words, *pad]
-    return frozenset(" ".join(padded[at : at + SHINGLE_WORDS]) for at in range(len(padded) - SHINGLE_WORDS + 1))
-
-
-def similarity(left: str, right: str) -> float:
-    """Jaccard similarity of two texts' shingles, 0 to 1."""
-    ours, theirs = shingles(left), shingles(right)
-    return len(ours & theirs) / len(ours | theirs)
 
 
 class MinHashIndex:
@@ -44,7 +25,7 @@ class MinHashIndex:
     def __init__(self, *, threshold: float = THRESHOLD) -> None:
         self._threshold = threshold
         self._examples: list[Example] = []
-        self._index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(1 - _MISS_WEIGHT, _MISS_WEIGHT))
+        self._index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(1 - MISS_WEIGHT, MISS_WEIGHT))
 
     def add(self, examples: Iterable[Example]) -> None:
         """Remember examples."""

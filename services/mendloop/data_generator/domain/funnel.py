@@ -49,6 +49,8 @@ class Rules:
     in_corpus: frozenset[str]
     can_verify: bool = True
     """Whether the verifier confirmed anything of the corpus; only words the reason of a drop."""
+    holds_item: Callable[[Example], bool] = lambda example: False
+    """Whether an example holds the words of an evaluation item, where the recipe looks for them."""
     checks: tuple[Check, ...] = ()
     operations: Callable[[str], Sequence[str]] | None = None
     """The operations of a right answer to a prompt; None where the task cannot tell."""
@@ -125,6 +127,8 @@ class Funnel:
             return stages.NEAR_DUPLICATE, "almost another candidate, same answer", {}
         if mark in self._rules.held_out:
             return stages.DECONTAMINATION, "its prompt is an evaluation item", {}
+        if self._rules.holds_item(candidate):
+            return stages.DECONTAMINATION, "it holds the words of an evaluation item", {}
         return self._placed(candidate, conditions=conditions)
 
     def _exercises(self, candidate: Example, operation: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+CORPUS = "corpus"
+"""Rows of the corpus itself that a batch repairs or removes: no candidates."""
 SOURCE = "source"
 TEACHER = "teacher"
 """What a language model said where an example was wanted, and is none."""
@@ -17,7 +19,19 @@ STUDENT = "student"
 """How often the checkpoint that failed solves a candidate."""
 SELECTION = "selection"
 BUDGET = "budget"
-STAGES = (SOURCE, TEACHER, VERIFICATION, DUPLICATE, NEAR_DUPLICATE, DECONTAMINATION, SLICE, STUDENT, SELECTION, BUDGET)
+STAGES = (
+    CORPUS,
+    SOURCE,
+    TEACHER,
+    VERIFICATION,
+    DUPLICATE,
+    NEAR_DUPLICATE,
+    DECONTAMINATION,
+    SLICE,
+    STUDENT,
+    SELECTION,
+    BUDGET,
+)
 """Stages in the order in which a candidate meets them."""
 
 

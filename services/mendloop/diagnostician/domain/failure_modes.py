@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
 
+from mendloop.axes.term_clusters import Clustering, cluster
 from mendloop.core.events import stable_hash
 from mendloop.core.records import Axes, Example
 from mendloop.core.tasks import Task
 from mendloop.diagnostician.domain.case import Observation
 from mendloop.diagnostician.domain.cutting import is_right_when_cut
-from mendloop.diagnostician.domain.term_clusters import Clustering, cluster
 
 FORMAT = 1
 NEAREST = 2

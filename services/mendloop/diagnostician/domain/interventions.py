@@ -42,6 +42,9 @@ class Intervention:
 def propose(verdict: Verdict, evidence: Sequence[Evidence], *, training: Training | None) -> tuple[Intervention, ...]:
     """Interventions for a verdict, best first; never empty."""
     table = Table(evidence, sample=SAMPLE_NAMES[0])
+    if verdict.cause is Cause.DATA_CORRUPTED:
+        why = "Labels of the slice are wrong in the corpus: repair or remove them (curation.repair) and add examples."
+        return (Intervention(Kind.DATA, (), why),)
     if verdict.family is Family.DATA:
         return (Intervention(Kind.DATA, (), "The training data lacks the slice: add examples of it."),)
     match verdict.cause:

@@ -96,6 +96,11 @@ class ModularTask:
         question = read(prompt)
         return question is not None and _last_number(answer) == str(solve(question)[-1].result)
 
+    def answer(self, prompt: str) -> str:
+        """The worked completion; empty where the prompt holds no question."""
+        question = read(prompt)
+        return completion(solve(question)) if question is not None else ""
+
     def teach(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """Different questions of a slice with worked completions, none of an expression that evaluation has."""
         for question in draw(random.Random(f"teach/{seed}"), open_share=0.0, held_out=False):

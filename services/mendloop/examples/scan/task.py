@@ -96,6 +96,13 @@ class ScanTask:
         except ValueError:
             return False
 
+    def answer(self, prompt: str) -> str:
+        """The actions of a command; empty for what is none."""
+        try:
+            return interpret(prompt)
+        except ValueError:
+            return ""
+
     def teach(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
         """Every command of the grammar that satisfies the conditions, once, in a spread order; see spread."""
         fitting = [command for command in annotated_commands() if matches(command.axes, conditions)]

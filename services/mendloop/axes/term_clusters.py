@@ -56,6 +56,12 @@ class Clustering:
         found = [Near(at, float(vector @ np.array(one.centre))) for at, one in enumerate(self.clusters)]
         return sorted(found, key=lambda near: (-near.similarity, near.at))
 
+    def assigned(self, bags: Sequence[Bag]) -> NDArray[np.int64]:
+        """The place of the most similar cluster of each bag; the first of equals."""
+        centres = np.array([one.centre for one in self.clusters])
+        similarities = _vectors(bags, np.array(self.weights)) @ centres.T
+        return np.asarray(np.argmax(similarities, axis=1), np.int64)
+
     def document(self) -> dict[str, object]:
         """As JSON values."""
         return {"clusters": [one._asdict() for one in self.clusters], "weights": list(self.weights)}
