@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from effectiveness_arms import Batch, composition, make_batch, mixed, token_budget
@@ -92,26 +92,25 @@ def read_cell(wanted: Wanted, cache: Path) -> Cell:
 
 def _base(world: World, wanted: Wanted, cache: Path) -> dict[str, Any]:
     """The world's base: trained on its corpus, measured on search and fresh items."""
-    for attempt in range(MOST_TRIES):
-        folder = Path(mkdtemp(dir=cache, prefix=".partial-"))
-        start = world.traits.build(folder / "untrained", world.seed + 1_000 * attempt, wanted.size)
-        trained = train(
-            start,
-            folder / "model",
-            examples=world.corpus,
-            template=world.traits.template,
-            settings=_base_settings(world, wanted.size),
-            seed=world.seed,
-        )
-        shutil.rmtree(start)
-        found = _measured(world, folder / "model", searches=wanted.size == SMALL)
-        healthy_right, healthy_n = found["parts"][0]
-        if healthy_right >= LEAST_HEALTHY * healthy_n or attempt == MOST_TRIES - 1:
-            break
-        shutil.rmtree(folder)
-    place = _model_dir(wanted, cache)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(folder, place)
+    with TemporaryDirectory(dir=cache, prefix=".partial-") as scratch:
+        for attempt in range(MOST_TRIES):
+            start = world.traits.build(Path(scratch) / f"start-{attempt}", world.seed + 1_000 * attempt, wanted.size)
+            directory = Path(scratch) / f"trained-{attempt}"
+            trained = train(
+                start,
+                directory,
+                examples=world.corpus,
+                template=world.traits.template,
+                settings=_base_settings(world, wanted.size),
+                seed=world.seed,
+            )
+            found = _measured(world, directory, searches=wanted.size == SMALL)
+            healthy_right, healthy_n = found["parts"][0]
+            if healthy_right >= LEAST_HEALTHY * healthy_n:
+                break
+        place = _model_dir(wanted, cache)
+        shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped between the model and its figures
+        os.replace(directory, place)
     return {**found, **_told(world), "tokens": trained.token_count, "attempt": attempt, "train_s": trained.wall_s}
 
 
@@ -132,7 +131,7 @@ def _fixed(world: World, wanted: Wanted, cache: Path) -> dict[str, Any]:
     budget = token_budget(world)
     with TemporaryDirectory() as scratch:
         trained = train(
-            _model_dir(base_cell, cache) / "model",
+            _model_dir(base_cell, cache),
             Path(scratch) / "model",
             examples=mixed(world, batch, token_budget=budget),
             template=world.traits.template,

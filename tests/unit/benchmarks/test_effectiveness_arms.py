@@ -109,6 +109,28 @@ def test_trainings_of_all_arms_have_the_same_examples_and_tokens(
     assert {sum(arms.token_count(world, row) for row in rows) for rows in trained} == {budget}
 
 
+def test_an_arm_trains_the_base_on_exactly_its_budget_and_is_kept(
+    tmp_path: Path, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = import_module("effectiveness_cells")
+    short = {"steps": 3, "batch_size": 8, "warmup_steps": 1}
+    traits = replace(
+        world.traits, base=world.traits.base.model_copy(update=short), fix=world.traits.fix.model_copy(update=short)
+    )
+    tiny = replace(world, traits=traits, items=world.items[:40], fresh=world.fresh[:60])
+    monkeypatch.setattr(cells, "make_world", lambda family, seed: tiny)
+    monkeypatch.setattr(cells, "MOST_TRIES", 1)
+    wanted = [cells.base_of("facts", SEED), cells.Wanted("facts", SEED, "directly-sampled", 8)]
+
+    cells.make_cells("facts", SEED, wanted, tmp_path)
+
+    found = cells.read_cell(wanted[1], tmp_path)
+    assert found.facts["tokens"] == import_module("effectiveness_arms").token_budget(tiny)
+    assert found.facts["examples"] == 8
+    monkeypatch.setattr(cells, "_fixed", None)  # a kept cell is not made again
+    cells.make_cells("facts", SEED, wanted, tmp_path)
+
+
 def test_a_run_whose_models_are_all_kept_trains_nothing_and_writes_its_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
