@@ -20,6 +20,8 @@ from mendloop.core.tasks import Conditions, Options, Task, matches
 
 PATIENCE = 2000
 """Draws in a row without a new question after which a generator counts as exhausted."""
+LESSON_PATIENCE = 10_000
+"""Draws in a row outside a slice after which the teacher has nothing for it."""
 SPLITS: tuple[Split, ...] = ("search", "confirm", "sealed")
 
 
@@ -181,9 +183,14 @@ class DrawnTask:
         return self._scorer(item, answer).value >= 1
 
     def teach(self, conditions: Conditions, *, seed: int) -> Iterator[Example]:
-        """Questions of a slice with their targets, from the teacher's own generator."""
+        """Questions of a slice with their targets, from the teacher's own generator, while it still meets the slice."""
+        missed = 0
         for question in self._questions("teacher", seed, draw=self._lesson(conditions)):
+            missed += 1
+            if missed > LESSON_PATIENCE:
+                return
             if matches(question.axes, conditions):
+                missed = 0
                 yield Example(question.prompt, question.target, "teacher", axes=question.axes)
 
     def _examples(self, source: str, options: Options) -> list[Example]:

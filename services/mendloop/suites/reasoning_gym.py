@@ -61,7 +61,7 @@ class GymOptions(BaseModel):
 
 
 def reasoning_gym_task(options: Options) -> Task:
-    """The family's factory. Axes: dataset, each scalar of the generator's `difficulty`, and the length of the prompt.
+    """The family's factory. Axes: dataset, what the generator calls `difficulty`, and the length of the prompt.
 
     It teaches as well: new questions of a slice, from seeds that no item, corpus or pool is drawn from, with the
     generator's own answers. Raises InvalidRecipe for an unknown generator or wrong settings.
@@ -144,6 +144,11 @@ def _generator(settings: Mapping[str, str], item: Item, entry: Mapping[str, Any]
     return found
 
 
+def _scalar(own: object, setting: object) -> object:
+    """The question's own value where the generator tells it, else the setting, which is a range for many."""
+    return own if isinstance(own, str | int | float) else setting
+
+
 @lru_cache(maxsize=64)
 def _dataset(name: str, settings: str, seed: int) -> Any:
     try:
@@ -156,7 +161,8 @@ def _axes(name: str, entry: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     difficulty = entry["metadata"].get("difficulty") or {}
     if not isinstance(difficulty, dict):
         difficulty = {"difficulty": difficulty}
-    axes = {key: (str(value),) for key, value in difficulty.items()}
+    own = entry["metadata"]
+    axes = {key: (str(_scalar(own.get(key), value)),) for key, value in difficulty.items()}
     words = len(entry["question"].split())
     bound = next((bound for bound in (16, 32, 64, 128) if words <= bound), None)
     return {"dataset": (name,), **axes, "length": (f"<={bound} words" if bound else ">128 words",)}

@@ -174,6 +174,11 @@ class TestReasoningGym:
         assert all(task.verify(row.prompt, row.completion) for row in taught)
         assert not any(task.verify(row.prompt, "no") for row in taught)
 
+    def test_a_slice_that_is_never_drawn_ends_the_lesson(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mendloop.suites.dynamic.LESSON_PATIENCE", 50)
+
+        assert list(self._several().teach([("num_terms", "9")], seed=0)) == []
+
     def test_the_same_seed_teaches_the_same_and_another_one_something_else(self) -> None:
         def taught(seed: int) -> list[str]:
             return [row.prompt for row in islice(self._several().teach([], seed=seed), 40)]
