@@ -23,6 +23,7 @@ from mendloop.core.records import Example, Item, Outcome
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.wire import artifact_of, artifact_ref, slice_message
 from mendloop.data_generator.settings import Settings
+from mendloop.examples.scan.grammar import all_pairs
 from mendloop.submission.submit import submit
 from mendloop.v1 import common_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
 
@@ -135,8 +136,11 @@ def contaminated_plan(deployment: Deployment) -> intervention_pb2.InterventionPl
     leaked = [Example(i.prompt, i.target, "scraped") for i in sealed_items(deployment) if "jump" in i.axes["verb"]]
     assert len(leaked) >= 3, "the suite has too few sealed items of the slice"
     spec = spec_of(deployment)
+    items = {item.prompt for item in (*sealed_items(deployment), *get_rows(store, spec.items, kind=Item))}
+    clean = [Example(p.command, p.actions, "pool") for p in all_pairs()[::97] if "jump" in p.command.split()]
+    pool = leaked + [row for row in clean if row.prompt not in items]
     part = get_rows(store, spec.corpus, kind=Example)[:300]  # the whole one takes seconds to index
-    spec = replace(spec, pool=put_rows(store, leaked, kind=Example), corpus=put_rows(store, part, kind=Example))
+    spec = replace(spec, pool=put_rows(store, pool, kind=Example), corpus=put_rows(store, part, kind=Example))
     return intervention_pb2.InterventionPlanned(
         position=common_pb2.RunPosition(run_id=RUN, round=1),
         plan_id="p1",
@@ -191,7 +195,7 @@ def test_sealed_items_are_kept_out_by_their_fingerprints(
 
     made = get_rows(deployment.store(), artifact_of(ready.batch), kind=Example)
 
-    assert len(made) == 4
+    assert made
     assert {row.prompt for row in made} & sealed == set()
     dropped = sum(drop.count for drop in ready.drops if drop.stage == "decontamination")
     assert dropped >= len(leaked)
