@@ -169,7 +169,17 @@ def _gather(
     student = None
     if ports.open_student is not None and spec.recipe.asks_student:
         student = ports.open_student(spec, artifact_of(plan.checkpoint))
-    teaching = ports.open_teaching(Assignment(spec, plan.plan_id, task, corpus, marks.fingerprints, places, student))
+    assignment = Assignment(
+        spec,
+        plan.plan_id,
+        task,
+        corpus,
+        marks.fingerprints,
+        places=places,
+        student=student,
+        token_limit=plan.teacher_token_limit,
+    )
+    teaching = ports.open_teaching(assignment)
     told = [_with_axes(row, task=task) for row in pool] if spec.recipe.retrieval else ()
     shelf = shelf_of(spec, told, places=places, is_stopping=is_stopping, store=ports.store)
     return _Material(
@@ -248,7 +258,9 @@ def _filling(
         return partial(fill, bench=_bench(material, ledger=ledger, ports=ports, on_progress=on_progress))
     task = material.task
     assert isinstance(task, Principled)
-    rules = PairRules(lambda name, prompt, output: task.is_kept(name, prompt=prompt, output=output), material.marks.fingerprints)
+    rules = PairRules(
+        lambda name, prompt, output: task.is_kept(name, prompt=prompt, output=output), material.marks.fingerprints
+    )
     funnel = PairFunnel(rules, known=ports.open_index(), ledger=ledger)
     return partial(
         fill_pairs, bench=PairBench(source, funnel, task.precepts, ports.limits, ledger=ledger, on_progress=on_progress)
