@@ -50,7 +50,7 @@ class TrainingJob:
     def job_id(self) -> str:
         """The same job has the same id on every machine: where artifacts lie is no part of what they are."""
         shas = {name: ref.sha256 if ref else None for name, ref in self._artifacts().items()}
-        values = {**self._values(), "settings": _counted(self.settings), **shas}
+        values = {**self._values(), "settings": counted_settings(self.settings), **shas}
         return stable_hash("training", json.dumps(values, sort_keys=True))[:32]
 
     def document(self) -> dict[str, object]:
@@ -76,7 +76,8 @@ class TrainingJob:
         return {"start": self.start, "corpus": self.corpus, "batch": self.batch}
 
 
-def _counted(settings: TrainSettings) -> dict[str, object]:
+def counted_settings(settings: TrainSettings) -> dict[str, object]:
+    """The settings that a training's identity depends on, as JSON values: those added later only where they are set."""
     usual = TrainSettings().model_dump(mode="json")
     values = settings.model_dump(mode="json")
     return {name: value for name, value in values.items() if name in _FIRST_SETTINGS or value != usual[name]}

@@ -14,6 +14,7 @@ from mendloop.core.events import stable_hash
 from mendloop.core.recipe import TrainSettings
 from mendloop.core.records import Example, Item
 from mendloop.core.tasks import Conditions, Options
+from mendloop.core.training import counted_settings
 from mendloop.examples.faults.family import Family, Place, Size
 
 VERSION = 1
@@ -65,7 +66,7 @@ class Plan:
             "version": VERSION,
             "family": self.family.traits.name,
             "seed": self.training_seed,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": counted_settings(self.settings),
             "template": self.training_template,
             "size": self.size or self.family.traits.size,
             "hidden_share": self.hidden_share,
