@@ -13,8 +13,10 @@ from mendloop.diagnostician.domain.calibration import CAUSES, Calibration, expla
 from mendloop.diagnostician.domain.causes import Cause, Family, family_of
 from mendloop.diagnostician.domain.evidence import Evidence
 from mendloop.diagnostician.domain.explained import NOTICED, Explained
-from mendloop.diagnostician.domain.verdict import Verdict, still_open, too_few, unknown
+from mendloop.diagnostician.domain.verdict import Verdict, in_words, still_open, too_few, unknown
 
+SURE = 0.75
+"""A cause takes a likelier data cause's place from here on: a wrong verdict costs three times a right one's worth."""
 LIKELY = 0.5
 """A sample shows a cause that is its likeliest, likelier than not, or whose share there is more than chance."""
 
@@ -66,13 +68,21 @@ class CalibratedJudge:
         shared = [cause for cause in dict.fromkeys((likeliest, *likely)) if opinion.is_shared(cause)]
         if not shared:
             return unknown(f"the two samples of failures disagree: {_said(opinion)}.", scores)
-        first, *also = sorted(shared, key=lambda cause: family_of(cause) is Family.DATA)
+        first = _first(shared, scores)
+        also = sorted((one for one in shared if one is not first), key=lambda cause: family_of(cause) is Family.DATA)
         because = " ".join(dict.fromkeys(shares[first].because for shares in opinion.explained))
         rest = {cause: None for shares in opinion.explained for cause in still_open(shares, but=first)}
         if family_of(first) is Family.DATA and rest:
-            reasons = " ".join(f"{cause}: {_widest(opinion, cause).because}" for cause in rest)
+            reasons = in_words({cause: _widest(opinion, cause) for cause in rest})
             return unknown(f"{first} fits ({because}) but others are open: {reasons}", scores)
         return Verdict(first, scores[first], scores, because, tuple(also))
+
+
+def _first(shared: Sequence[Cause], scores: Mapping[Cause, float]) -> Cause:
+    """The verdict among the causes that both samples show, likeliest first: data after others that are sure."""
+    likeliest = shared[0]
+    others = (cause for cause in shared if family_of(cause) is not Family.DATA)
+    return next((cause for cause in others if cause is likeliest or scores[cause] >= SURE), likeliest)
 
 
 def _by_cause(probabilities: Iterable[float]) -> dict[Cause, float]:

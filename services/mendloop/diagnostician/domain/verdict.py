@@ -95,7 +95,7 @@ def _of_sample(explained: dict[Cause, Explained]) -> _SampleVerdict:
             continue
         rest = still_open(explained, but=best) if group is data else []
         if rest:
-            reasons = " ".join(f"{cause}: {explained[cause].because}" for cause in rest)
+            reasons = in_words({cause: explained[cause] for cause in rest})
             return _SampleVerdict(Cause.UNKNOWN, 0.0, f"{best} fits ({shown.because}) but others are open: {reasons}")
         return _SampleVerdict(best, shown.low, shown.because)
     nearest = max(explained, key=lambda cause: (explained[cause].low, explained[cause].high))
@@ -120,6 +120,14 @@ def still_open(explained: Mapping[Cause, Explained], *, but: Cause) -> list[Caus
         for cause, share in explained.items()
         if family_of(cause) is not Family.DATA and cause is not but and share.high >= MOST
     ]
+
+
+def in_words(explained: Mapping[Cause, Explained]) -> str:
+    """Why each cause is thought so; causes with the same reason share its sentence."""
+    groups: dict[str, list[Cause]] = {}
+    for cause, share in explained.items():
+        groups.setdefault(share.because, []).append(cause)
+    return " ".join(f"{', '.join(causes)}: {because}" for because, causes in groups.items())
 
 
 def unknown(because: str, scores: dict[Cause, float]) -> Verdict:
