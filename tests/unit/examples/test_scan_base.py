@@ -12,6 +12,7 @@ from mendloop.artifacts.tables import get_rows
 from mendloop.core.recipe import Recipe
 from mendloop.core.records import Example, Item
 from mendloop.core.run_spec import RunSpec
+from mendloop.core.training import counted_settings
 from mendloop.examples.scan.grammar import is_composed
 from mendloop.examples.scan.make_base import (
     BASE,
@@ -55,7 +56,7 @@ def test_shipped_base_was_trained_on_todays_corpus_with_todays_settings() -> Non
     record = json.loads((BASE / RECORD).read_text())
     corpus = base_corpus(shipped_recipes())
     assert record["corpus"] == {"count": len(corpus), "sha256": corpus_hash(corpus)}, "run make base-checkpoint"
-    assert record["settings"] == SETTINGS.model_dump(mode="json"), "run make base-checkpoint"
+    assert record["settings"] == counted_settings(SETTINGS), "run make base-checkpoint"
     assert (record["seed"], record["template"]) == (SEED, TEMPLATE)
 
 

@@ -22,7 +22,7 @@ from rich.progress import Progress
 from mendloop.artifacts.store import Artifact
 from mendloop.core.recipe import Recipe, TrainSettings, parse_recipe
 from mendloop.core.records import Example, fingerprint
-from mendloop.core.training import TrainingJob, TrainingReport
+from mendloop.core.training import TrainingJob, TrainingReport, counted_settings
 from mendloop.examples.scan.model import TEMPLATE, save_untrained
 from mendloop.examples.scan.task import ScanTask
 from mendloop.trainer.adapters.hf_training import run_job
@@ -120,7 +120,7 @@ def _record(build: Build, *, corpus: Sequence[Example], report: TrainingReport) 
         "made_by": "python -m mendloop.examples.scan.make_base",
         "seed": build.seed,
         "template": TEMPLATE,
-        "settings": build.settings.model_dump(mode="json"),
+        "settings": counted_settings(build.settings),
         "corpus": {"count": len(corpus), "sha256": corpus_hash(corpus)},
         "training": {"steps": report.step_count, "tokens": report.token_count},
         "last_loss": report.loss_curve[-1][1],
