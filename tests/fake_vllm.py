@@ -15,6 +15,11 @@ Bend = Callable[[dict[str, Any], dict[str, Any]], "tuple[int, Any] | None"]
 """(request, right answer) -> (status, other answer); None sends the right one. Status 0 closes the connection."""
 
 
+class _Patient(ThreadingHTTPServer):
+    request_queue_size = 128
+    """Connections that may wait: with the usual five a busy machine resets some of thirty at once."""
+
+
 @contextmanager
 def fake_vllm(model: Any, tokenizer: Any, *, bend: Bend | None = None, max_model_len: int = 65) -> Iterator[str]:
     """The URL of a server that serves a transformers model under the name "tiny"."""
@@ -46,7 +51,7 @@ def fake_vllm(model: Any, tokenizer: Any, *, bend: Bend | None = None, max_model
         def log_message(self, *_: Any) -> None:
             """Nothing on the test's screen."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Patient(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
