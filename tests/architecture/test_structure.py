@@ -22,6 +22,7 @@ FOLDERS = {
     "comparison": "two sets of outcomes on the same items",
     "controller": "budgets, gates, decisions",
     "core": "contracts, records, statistics, settings",
+    "database": "SQL databases of services: engines and migrations",
     "data_generator": "data for weak slices",
     "diagnostician": "why a slice is weak",
     "evaluator": "scores and weak slices",

@@ -28,12 +28,13 @@ from sqlalchemy import func, inspect, select, text
 from mendloop.bus.runtime import Emit, Event
 from mendloop.controller.adapters import tables
 from mendloop.controller.adapters.migrate import migrate
-from mendloop.controller.adapters.sql import SqlRuns, open_engine
+from mendloop.controller.adapters.sql import SqlRuns
 from mendloop.controller.domain.budget import reserve, settle, shortage, spent
 from mendloop.controller.domain.records import RunState
 from mendloop.controller.ports import Elsewhere
 from mendloop.core.errors import InvalidRecipe, Retryable
 from mendloop.core.recipe import BudgetSettings
+from mendloop.database.engine import open_engine
 from mendloop.v1 import intervention_pb2, loop_pb2
 
 pytestmark = pytest.mark.integration

@@ -17,12 +17,13 @@ from mendloop.bus.local import LocalBus
 from mendloop.bus.receipts import StoredReceipts
 from mendloop.bus.runtime import Emit, Event, Worker
 from mendloop.controller.adapters.migrate import migrate
-from mendloop.controller.adapters.sql import SqlRuns, open_engine
+from mendloop.controller.adapters.sql import SqlRuns
 from mendloop.controller.handlers import handlers
 from mendloop.core.contracts import CONTROLLER, DATA_GENERATOR, DIAGNOSTICIAN, EVALUATOR, TRAINER, all_topics
 from mendloop.core.events import envelope_for
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.wire import slice_message
+from mendloop.database.engine import open_engine
 from mendloop.runs.log import RunLog
 from mendloop.v1 import checkpoint_pb2, evaluation_pb2, intervention_pb2, loop_pb2
 

@@ -24,6 +24,7 @@ class Deployment:
     artifacts_uri: str
     sealed_uri: str
     database_url: str
+    gateway_database_url: str
     threads: int = 1
     gateway_port: int = 0
     """Port of the gateway on 127.0.0.1; 0 takes a free one."""
@@ -63,6 +64,8 @@ class Deployment:
             own |= {key: value for key, value in os.environ.items() if key.startswith("MENDLOOP_VLLM_")}
         if service == CONTROLLER:
             own["MENDLOOP_DATABASE_URL"] = self.database_url
+        if service == GATEWAY:
+            own["MENDLOOP_DATABASE_URL"] = self.gateway_database_url
         return own
 
     def port_file(self, name: str) -> Path:
@@ -84,5 +87,6 @@ def deployment_at(home: Path, *, bus_url: str = "", threads: int = 1) -> Deploym
         artifacts_uri=os.environ.get("MENDLOOP_ARTIFACTS_URI", f"file://{root / 'artifacts'}"),
         sealed_uri=os.environ.get("MENDLOOP_SEALED_ARTIFACTS_URI", f"file://{root / 'sealed'}"),
         database_url=os.environ.get("MENDLOOP_DATABASE_URL", f"sqlite:///{root / 'controller.db'}"),
+        gateway_database_url=os.environ.get("MENDLOOP_DATABASE_URL", f"sqlite:///{root / 'gateway.db'}"),
         threads=threads,
     )

@@ -9,12 +9,13 @@ import time
 from mendloop.bus.wiring import open_store, run_service
 from mendloop.controller.adapters.migrate import migrate
 from mendloop.controller.adapters.outcomes import StoredOutcomes
-from mendloop.controller.adapters.sql import SqlRuns, open_engine
+from mendloop.controller.adapters.sql import SqlRuns
 from mendloop.controller.handlers import Ports, handlers
 from mendloop.controller.settings import ControllerSettings
 from mendloop.core.contracts import CONTROLLER
 from mendloop.core.errors import MendloopError
 from mendloop.core.telemetry import Telemetry, log_to_stderr
+from mendloop.database.engine import open_engine
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Wires the gateway from the environment and serves it until SIGTERM or SIGINT."""
+"""Wires the gateway from the environment and serves it until SIGTERM; `migrate` only prepares its database."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +16,9 @@ import uvicorn
 from mendloop.bus.wiring import open_bus, open_store
 from mendloop.core.contracts import GATEWAY, all_topics
 from mendloop.core.telemetry import Telemetry, log_to_stderr
+from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.submitting import Submission
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.settings import GatewaySettings
@@ -41,9 +44,16 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve the gateway."""
+    """Migrate the database, then serve the gateway."""
+    words = sys.argv[1:]
+    if words not in ([], ["migrate"]):
+        sys.exit(f"unknown argument(s) {' '.join(words)!r}; give none, or `migrate`")
     settings = GatewaySettings.from_environment()
     log_to_stderr(GATEWAY, level=settings.log_level)
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    if words:
+        return
     telemetry = Telemetry(GATEWAY)
     bus = open_bus(settings.bus, options=settings.bus_options)
     history = open_bus(settings.bus, options=settings.bus_options)
@@ -78,6 +88,7 @@ def main() -> None:
         feed.stop()
         history.close()
         bus.close()
+        engine.dispose()
         log.info("service stopped")
 
 

@@ -19,6 +19,10 @@ class GatewaySettings(ServiceSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     port_file: Path | None = Field(None, description="File that gets the port, for who started us.")
+    database_url: str = Field(
+        "sqlite:///.mendloop/gateway.db",
+        description="sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE; the controller's database will do.",
+    )
     sealed_artifacts_uri: str = Field("file://.mendloop/sealed", description="Where sealed items are stored.")
     models_dir: Path = Field(Path(), description="Folder that base.model may name directories in; others are refused.")
     allowed_hosts: list[str] = Field(

@@ -6,6 +6,7 @@ from alembic import context
 
 from mendloop.controller.adapters.tables import metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+_GIVEN = context.config.attributes
+context.configure(connection=_GIVEN["connection"], target_metadata=metadata, version_table=_GIVEN["version_table"])
 with context.begin_transaction():
     context.run_migrations()

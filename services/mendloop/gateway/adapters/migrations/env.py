@@ -1,0 +1,12 @@
+"""Alembic's environment: migrates the connection that `migrate` hands over, inside its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from mendloop.gateway.adapters.tables import metadata
+
+_GIVEN = context.config.attributes
+context.configure(connection=_GIVEN["connection"], target_metadata=metadata, version_table=_GIVEN["version_table"])
+with context.begin_transaction():
+    context.run_migrations()
