@@ -1,10 +1,10 @@
-"""Recall of retrieval from a pool that carries no axis values: BM25, vectors, both fused, and the pool at random.
+"""Precision of retrieval from a pool that carries no axis values: BM25, vectors, both fused, and the pool at random.
 
     python benchmarks/retrieval.py [--pool 4000] [--seeds 5] [--model tfidf]
 
 A slice of SCAN is weak and the pool's rows do not say what they are of, so that only likeness to the slice's own items
-can find its examples. Relevant is a row of the slice (by SCAN's own axes, which no source sees). Recall at k is the
-share of the k first rows that are relevant, as all slices have more than k rows. Prints a table and writes JSON.
+can find its examples. Relevant is a row of the slice (by SCAN's own axes, which no source sees). Precision at k is
+the share of the k first rows that are relevant. Prints a table and writes JSON.
 """
 
 from __future__ import annotations
@@ -53,10 +53,16 @@ def main() -> None:
             failing = [replace(item, axes={}) for item in search if matches(item.axes, conditions)]
             relevant = sum(matches(row.axes, conditions) for row in pool)
             for source, label in _sources(bare, failing, folder=Path(folder), model=options.model):
-                found = [_recall(source, seed=seed, axes=axes, conditions=conditions) for seed in range(options.seeds)]
+                found = [
+                    _precision(source, seed=seed, axes=axes, conditions=conditions) for seed in range(options.seeds)
+                ]
                 spread = stdev(found) if len(found) > 1 else 0.0
-                rows.append({"slice": name, "source": label, "recall": mean(found), "sd": spread, "relevant": relevant})
-                print(f"{name:14} {label:8} recall@{K} {mean(found):.3f} (sd {spread:.3f})  {relevant} relevant rows")
+                rows.append(
+                    {"slice": name, "source": label, "precision": mean(found), "sd": spread, "relevant": relevant}
+                )
+                print(
+                    f"{name:14} {label:8} precision@{K} {mean(found):.3f} (sd {spread:.3f})  {relevant} relevant rows"
+                )
     document = {"k": K, "pool": options.pool, "seeds": options.seeds, "embedder": options.model, "rows": rows}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1))
@@ -82,7 +88,7 @@ def _sources(pool: Sequence[Example], failing: Sequence[Item], *, folder: Path, 
     return found
 
 
-def _recall(source: Source, *, seed: int, axes: dict[str, Axes], conditions: Conditions) -> float:
+def _precision(source: Source, *, seed: int, axes: dict[str, Axes], conditions: Conditions) -> float:
     first = list(islice(source.candidates((), seed=seed), K))
     return sum(matches(axes[row.prompt], conditions) for row in first) / K
 

@@ -74,23 +74,25 @@ class RetrievalTable:
         """Keys of the rows whose words are most like the query's (BM25), best first."""
         if not any(letter.isalnum() for letter in query):
             return []
-        return self._keys_of(self._table.search(query, query_type="fts", fts_columns="prompt"), conditions, limit)
+        search = self._table.search(query, query_type="fts", fts_columns="prompt")
+        return self._keys_of(search, conditions, limit, ranked_by="_score")
 
     def by_vector(self, query: NDArray[np.float32], *, conditions: Conditions, limit: int) -> list[str]:
         """Keys of the rows whose vectors are nearest to the query's (cosine), best first."""
         search = self._table.search(query, query_type="vector", vector_column_name="vector")
-        return self._keys_of(search.distance_type("cosine"), conditions, limit)
+        return self._keys_of(search.distance_type("cosine"), conditions, limit, ranked_by="_distance")
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of queries."""
         return self._embedder.embed(texts)
 
-    def _keys_of(self, search: Any, conditions: Conditions, limit: int) -> list[str]:
+    def _keys_of(self, search: Any, conditions: Conditions, limit: int, *, ranked_by: str) -> list[str]:
         values = [f"{axis}={value}" for axis, value in conditions if axis != CLUSTER]
         if values:
             quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
             search = search.where(f"array_has_all(axes, [{quoted}])", prefilter=True)
-        found: list[str] = search.select(["key"]).limit(limit).to_arrow().column("key").to_pylist()
+        rows = search.select(["key", ranked_by]).limit(limit).to_arrow()  # unless it is asked for, each search warns
+        found: list[str] = rows.column("key").to_pylist()
         return found
 
     def _keys(self) -> set[str]:
