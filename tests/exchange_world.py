@@ -12,7 +12,7 @@ from builders import example
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.artifacts.tables import put_rows
-from mendloop.core.records import Example
+from mendloop.core.records import Example, Preference
 from mendloop.exchange.batches import StoredBatch, find_batch
 from mendloop.exchange.formats import exported
 from mendloop.exchange.provenance import provenance_of
@@ -36,11 +36,22 @@ FACTS: dict[str, Any] = {
 }
 
 
+PREFERENCES = [
+    Preference("jump twice", "I_JUMP I_JUMP", "I_JUMP", "teacher:t", axes={"verb": ("jump",)}),
+    Preference("look", "I_LOOK", "I_WALK", "teacher:t"),
+]
+
+
 def put_batch(
-    store: ArtifactStore, examples: Sequence[Example] = EXAMPLES, *, run_id: str = RUN, round: int = 1
+    store: ArtifactStore,
+    examples: Sequence[Example] = EXAMPLES,
+    *,
+    run_id: str = RUN,
+    round: int = 1,
+    preferences: Sequence[Preference] = (),
 ) -> Artifact:
-    """A batch with the failure, verdict and plan that it answers."""
-    artifact = put_rows(store, examples, kind=Example)
+    """A batch, of preferences where they are given, with the failure, verdict and plan that it answers."""
+    artifact = put_rows(store, preferences, kind=Preference) if preferences else put_rows(store, examples, kind=Example)
     plan = f"p{round}"
     for name, inputs, facts in (
         ("evaluation:e1", (), {"accuracy": 0.7}),

@@ -45,7 +45,7 @@ def export_batch(
     found = find_batch(store, batch, round=round)
     files = exported(found, provenance_of(store, found), format_name=format_name)
     write_folder(to, files, force=force)
-    _say(f"batch {found.short} of run {found.node.run_id}: {len(found.rows)} rows")
+    _say(f"batch {found.short} of run {found.node.run_id}: {found.row_count} rows")
     _say(f"wrote {', '.join(sorted(files))} to {to}")
 
 
@@ -77,6 +77,8 @@ def import_review(
 
     store = context.obj.store()
     found = find_batch(store, batch, round=round)
+    if found.pairs:
+        raise Permanent(f"batch {found.short} holds preferences: a review of pairs cannot be read back")
     policy = Policy(cast(Literal["refuse", "keep", "drop"], unreviewed), cast(Literal["refuse", "drop"], disagreement))
     review = reviewed(found.rows, READERS[format_name](file), policy=policy)
     kept = keep_review(store, found, review, by=by)

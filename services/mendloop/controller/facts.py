@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
+from mendloop.controller.domain.budget import GPU_S, Shortage
 from mendloop.controller.domain.gates import TARGET
 from mendloop.controller.domain.pairs import Counts
 from mendloop.controller.domain.records import (
@@ -82,6 +83,12 @@ def failed_training_of(message: checkpoint_pb2.TrainingFailed) -> Training:
     )
 
 
+def shortage_of(message: checkpoint_pb2.TrainingFailed) -> Shortage:
+    """What a training lacked that its GPU-seconds ended: one more step of the mean length."""
+    spent_s = message.metering.gpu_s
+    return Shortage(GPU_S, message.gpu_s_limit, spent_s, spent_s / max(1, message.step))
+
+
 def is_remeasured(message: checkpoint_pb2.CheckpointReady) -> bool:
     """Whether nothing was trained for it: the evaluator made the event up for its own shards."""
     return message.kind == checkpoint_pb2.CHECKPOINT_KIND_REMEASURED
@@ -117,6 +124,8 @@ def batch_of(message: intervention_pb2.DataBatchReady) -> Batch:
         manifest=message.manifest.sha256,
         reason=", ".join(reasons),
         cost=_cost(message.metering),
+        has_corpus=bool(message.corpus.sha256),
+        event=raw(message),
     )
 
 

@@ -16,8 +16,10 @@ from google.protobuf.message import Message
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.controller import facts
-from mendloop.controller.domain.records import RunState, Training
+from mendloop.controller.domain.records import Outcome, RunState, Training
 from mendloop.controller.domain.steering import Action
+from mendloop.controller.domain.steps import ended
+from mendloop.controller.messages import emit_shortage
 from mendloop.controller.ports import Elsewhere, Outcomes, Runs
 from mendloop.controller.rounds import Carry, Effects, World, carry_on, roll_back
 from mendloop.core.contracts import GATEWAY, SERVICES, decode
@@ -65,15 +67,26 @@ def on_checkpoint_ready(event: Event, *, ports: Ports) -> list[Emit]:
 
 
 def on_training_failed(event: Event, *, ports: Ports) -> list[Emit]:
-    """A training became no checkpoint and would fail again: the run has failed, with what was spent until then."""
+    """A training became no checkpoint and would fail again: the run ends with what was spent until then.
+
+    One that its GPU-seconds ended leaves what earlier rounds achieved, and BudgetExceeded says what was too little.
+    """
     message = cast(checkpoint_pb2.TrainingFailed, event.message)
     cause = checkpoint_pb2.TrainingFailureCause.Name(message.cause).removeprefix("TRAINING_FAILURE_CAUSE_").lower()
     reason = f"the training failed ({cause}): {message.reason}; evidence {message.evidence.sha256[:12]}"
+    is_spent = message.cause == checkpoint_pb2.TRAINING_FAILURE_CAUSE_BUDGET
 
     def add(state: RunState) -> RunState:
-        return _ending(_with_record(state, facts.failed_training_of(message)), ending="failed", reason=reason)
+        state = _with_record(state, facts.failed_training_of(message))
+        ending = ended(state, Outcome.BUDGET_EXCEEDED) if is_spent else Outcome.FAILED
+        return _ending(state, ending=ending.value, reason=reason)
 
-    return _apply(event, facts.run_id_of(message), add=add, ports=ports)
+    def stopped(state: RunState, world: World) -> tuple[RunState, Sequence[Emit]]:
+        state, out = carry_on(state, world)
+        return state, [emit_shortage(state, facts.shortage_of(message), number=message.position.round), *out]
+
+    then = stopped if is_spent else carry_on
+    return _apply(event, facts.run_id_of(message), add=add, ports=ports, then=then)
 
 
 def on_eval_completed(event: Event, *, ports: Ports) -> list[Emit]:

@@ -99,8 +99,15 @@ def emit_review_question(state: RunState, plan: Plan, *, example_count: int) -> 
 
 
 def emit_reviewed(state: RunState, plan: Plan, review: Review) -> Emit:
-    """What people left of a plan's batch; plan and place are ours, whatever the answer says."""
+    """What people left of a plan's batch; plan, place, corpus and record are the batch's, whatever the answer says."""
     message = intervention_pb2.DataBatchReady.FromString(review.event)
+    batch = state.batch(plan.plan_id)
+    made = intervention_pb2.DataBatchReady.FromString(batch.event if batch else b"")
+    message.record = made.record
+    if made.corpus.sha256:
+        message.corpus.CopyFrom(made.corpus)
+    else:
+        message.ClearField("corpus")
     message.plan.CopyFrom(intervention_pb2.InterventionPlanned.FromString(plan.event))
     message.position.CopyFrom(message.plan.position)
     message.awaits_review = False

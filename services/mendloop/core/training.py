@@ -12,7 +12,7 @@ from mendloop.core.recipe import TrainSettings
 
 MEDIA_TYPE = "application/vnd.mendloop.training-report+json"
 FAILURE_MEDIA_TYPE = "application/vnd.mendloop.training-failure+json"
-FailureCause = Literal["not_finite", "diverged"]
+FailureCause = Literal["not_finite", "diverged", "budget", "unhealthy"]
 Curve = tuple[tuple[int, float], ...]
 """(step, value), by step."""
 _FIRST_SETTINGS = frozenset(
@@ -81,6 +81,11 @@ def counted_settings(settings: TrainSettings) -> dict[str, object]:
     usual = TrainSettings().model_dump(mode="json")
     values = settings.model_dump(mode="json")
     return {name: value for name, value in values.items() if name in _FIRST_SETTINGS or value != usual[name]}
+
+
+def trains_without_examples(settings: TrainSettings, *, has_corpus: bool) -> bool:
+    """Whether a batch of no example is trained on: its corpus changed, and the objective learns from a corpus."""
+    return has_corpus and settings.objective != "dpo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,9 @@ class TrainingFailure:
     wall_s: float
     gpu_s: float
     flops: float
+    # What follows was added later: an older failure reads with these defaults.
+    gpu_s_limit: float | None = None
+    """GPU-seconds at which it had to stop; None where nothing limited them."""
 
     def document(self) -> dict[str, object]:
         """The failure as JSON values; NaN and infinity as JSON's extension that Python reads and writes."""

@@ -15,7 +15,7 @@ from mendloop.core.errors import InvalidReview
 from mendloop.exchange.batches import StoredBatch
 from mendloop.exchange.card import card
 from mendloop.exchange.provenance import Provenance
-from mendloop.exchange.reading import json_list, mapping, text
+from mendloop.exchange.reading import entries, mapping, text
 from mendloop.exchange.review import VERDICTS, Annotation
 from mendloop.exchange.rows import Row
 
@@ -48,11 +48,8 @@ def files(batch: StoredBatch, history: Provenance) -> dict[str, bytes]:
 
 def read_annotations(path: Path) -> list[Annotation]:
     """What people said; suggestions are not people. A record nobody answered has none. Raises InvalidReview."""
-    return [
-        one
-        for index, record in enumerate(json_list(path, what=EXPORT))
-        for one in _annotations(mapping(record, where=f"{path.name}, record {index}"), where=f"record {index}")
-    ]
+    found = entries(path, what=EXPORT, noun="record")
+    return [one for record, where in found for one in _annotations(record, where=where)]
 
 
 def _record(row: Row, *, batch: StoredBatch, history: Provenance) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from mendloop.artifacts import lineage
 from mendloop.artifacts.lineage import Node
 from mendloop.artifacts.store import Artifact, ArtifactStore
-from mendloop.artifacts.tables import MEDIA_TYPE, get_rows
+from mendloop.artifacts.tables import MEDIA_TYPE, get_rows, record_of
 from mendloop.core.errors import Permanent
-from mendloop.core.records import Example
-from mendloop.exchange.rows import Row
+from mendloop.core.records import Example, Preference
+from mendloop.exchange.rows import PairRow, Row
 
 SHORT = 12
 MOST_LISTED = 8
@@ -19,16 +19,23 @@ MOST_LISTED = 8
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
-    """A batch with its lineage node; rows are in the order in which training reads them."""
+    """A batch with its lineage node: rows of examples, or pairs, in the order in which training reads them."""
 
     artifact: Artifact
     node: Node
     rows: tuple[Row, ...]
+    pairs: tuple[PairRow, ...] = ()
+    """Rows of a batch of preferences, which has no examples."""
 
     @property
     def short(self) -> str:
         """The beginning of its hash, as the command line shows it."""
         return self.artifact.sha256[:SHORT]
+
+    @property
+    def row_count(self) -> int:
+        """Rows of either kind."""
+        return len(self.rows) + len(self.pairs)
 
 
 def find_batch(store: ArtifactStore, name: str, *, round: int | None = None) -> StoredBatch:
@@ -77,9 +84,13 @@ def _opened(store: ArtifactStore, node: Node) -> StoredBatch:
     artifact = store.find(sha256, media_type=MEDIA_TYPE)
     if artifact is None:
         raise Permanent(f"batch {sha256[:SHORT]} is in the lineage, but its rows are not in this store")
+    short = sha256[:SHORT]
+    if record_of(store, artifact) == Preference.__name__:
+        preferences = get_rows(store, artifact, kind=Preference)
+        pairs = tuple(PairRow(_row_id(short, place), pair) for place, pair in enumerate(preferences))
+        return StoredBatch(artifact, node, (), pairs)
     examples = get_rows(store, artifact, kind=Example)
-    rows = tuple(Row(f"{sha256[:SHORT]}-{place:05d}", example) for place, example in enumerate(examples))
-    return StoredBatch(artifact, node, rows)
+    return StoredBatch(artifact, node, tuple(Row(_row_id(short, place), row) for place, row in enumerate(examples)))
 
 
 def ancestors(store: ArtifactStore, node: Node) -> list[Node]:
@@ -97,6 +108,10 @@ def ancestors(store: ArtifactStore, node: Node) -> list[Node]:
         parents = (lineage.find(store, name, run_id=node.run_id) for name in reversed(current.inputs))
         stack += [parent for parent in parents if parent is not None]
     return list(found.values())
+
+
+def _row_id(short: str, place: int) -> str:
+    return f"{short}-{place:05d}"
 
 
 def _in_words(node: Node) -> str:

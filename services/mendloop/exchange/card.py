@@ -38,8 +38,11 @@ def _front(values: Mapping[str, Any]) -> str:
 
 def _what(batch: StoredBatch, history: Provenance) -> str:
     place = "" if history.round is None else f" in round {history.round}"
+    what, columns = ("training examples", "prompt, completion")
+    if batch.pairs:
+        what, columns = ("preferences", "prompt, chosen and rejected answer")
     return (
-        f"{len(batch.rows)} training examples that the run made{place}: prompt, completion, source and its "
+        f"{batch.row_count} {what} that the run made{place}: {columns}, source and its "
         "values on the axes of the suite. No evaluation item of the run is among them.\n"
     )
 

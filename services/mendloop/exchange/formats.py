@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from mendloop.core.errors import Permanent
 from mendloop.exchange import argilla_records, hub, label_studio, plain_lines
 from mendloop.exchange.batches import StoredBatch
 from mendloop.exchange.folder import MARKER
@@ -28,6 +29,14 @@ READERS: Mapping[str, Callable[[Path], Sequence[Annotation]]] = {
 
 
 def exported(batch: StoredBatch, history: Provenance, *, format_name: str) -> Files:
-    """The files of an export, lineage.json included. Raises KeyError for an unknown format."""
+    """The files of an export, lineage.json included. Raises KeyError for an unknown format.
+
+    Raises Permanent for preferences in a format that people review: what they say of pairs cannot be read back.
+    """
+    if batch.pairs and format_name in READERS:
+        raise Permanent(
+            f"batch {batch.short} holds {len(batch.pairs)} preferences, and a review of pairs cannot be read back: "
+            "export it with --format hf, and answer the run with mend approve or mend refuse"
+        )
     lineage = json.dumps(history.document, indent=1, ensure_ascii=False, sort_keys=True).encode()
     return {**MAKERS[format_name](batch, history), MARKER: lineage}

@@ -14,7 +14,7 @@ from mendloop.core.errors import InvalidReview
 from mendloop.exchange.batches import StoredBatch
 from mendloop.exchange.card import card
 from mendloop.exchange.provenance import Provenance
-from mendloop.exchange.reading import json_list, mapping, text
+from mendloop.exchange.reading import entries, mapping, text
 from mendloop.exchange.review import Annotation
 from mendloop.exchange.rows import Row
 
@@ -56,11 +56,8 @@ def files(batch: StoredBatch, history: Provenance) -> dict[str, bytes]:
 
 def read_annotations(path: Path) -> list[Annotation]:
     """What people said; predictions are not people. A cancelled annotation is a skipped row. Raises InvalidReview."""
-    return [
-        one
-        for index, task in enumerate(json_list(path, what=EXPORT))
-        for one in _annotations(mapping(task, where=f"{path.name}, task {index}"), where=f"{path.name}, task {index}")
-    ]
+    found = entries(path, what=EXPORT, noun="task")
+    return [one for task, where in found for one in _annotations(task, where=where)]
 
 
 def _task(row: Row, *, batch: StoredBatch, history: Provenance) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ def json_list(path: Path, *, what: str) -> list[Any]:
     if not isinstance(found, list):
         raise InvalidReview(f"{path} holds one {type(found).__name__}, not a list; it must be {what}")
     return found
+
+
+def entries(path: Path, *, what: str, noun: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The objects of a JSON list, each with its place for messages. Raises InvalidReview where one is none."""
+    for index, entry in enumerate(json_list(path, what=what)):
+        where = f"{path.name}, {noun} {index}"
+        yield mapping(entry, where=where), where
 
 
 def text_of(path: Path) -> str:

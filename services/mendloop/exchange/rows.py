@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mendloop.core.records import Example
+from mendloop.core.records import Example, Preference
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +13,11 @@ class Row:
 
     row_id: str
     example: Example
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """A preference with its name."""
+
+    row_id: str
+    pair: Preference

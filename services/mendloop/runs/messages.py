@@ -170,6 +170,7 @@ def batch(message: intervention_pb2.DataBatchReady, stamp: Stamp) -> parts.Batch
         cost(message.metering),
         message.awaits_review,
         artifact(message.reviewed_from),
+        artifact(message.corpus),
     )
 
 

@@ -257,6 +257,8 @@ class Batch:
     cost: Cost
     awaits_review: bool = False
     reviewed_from: Artifact | None = None
+    corpus: Artifact | None = None
+    """The corpus that is replayed in place of the run's; None where that one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +302,7 @@ class BudgetStop:
 
 @dataclass(frozen=True, slots=True)
 class FailedTraining:
-    """TrainingFailed. cause as in the enum without its prefix, in lower case (not_finite, diverged)."""
+    """TrainingFailed. cause as in the enum without its prefix, in lower case (not_finite, diverged, budget …)."""
 
     stamp: Stamp
     cause: str

@@ -113,7 +113,7 @@ def _intervals(view: RunView, part: RoundView, following: RoundView | None) -> I
         yield GENERATION, _at(plan), _at(batch)
         if batch is not None and batch.awaits_review:
             yield REVIEW, _at(batch), _at(part.review_answer) or _at(part.reviewed)
-    yield TRAINING, _training_start(part), _at(ready)
+    yield TRAINING, _training_start(part), _at(ready) or _at(part.training_failure)
     evaluation_start = _at(plan) if plan is not None and plan.kind == "evaluation_fix" else _at(ready)
     yield EVALUATION, evaluation_start, _at(evaluation)
     if evaluation is None:
@@ -130,7 +130,7 @@ def _intervals(view: RunView, part: RoundView, following: RoundView | None) -> I
 def _training_start(part: RoundView) -> datetime | None:
     if part.batch is not None:
         trained = part.reviewed if part.batch.awaits_review else part.batch
-        return _at(trained) if trained is not None and trained.example_count else None
+        return _at(trained) if trained is not None and (trained.example_count or trained.corpus) else None
     return _at(part.plan) if part.plan is not None and part.plan.kind == "training_fix" else None
 
 

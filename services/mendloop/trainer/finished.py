@@ -1,4 +1,7 @@
-"""Owns the memory of finished jobs: jobs/<job_id> holds checkpoint and report, or the failure. Knows no event."""
+"""Owns the memory of finished jobs: jobs/<job_id> holds checkpoint and report, or the failure. Knows no event.
+
+A job that its limit stopped is not finished: it lies in stopped_jobs, and one with more GPU-seconds is trained anew.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.training import TrainingFailure, TrainingJob
 from mendloop.trainer.ports import Trained, TrainingFailed
 
-NAMESPACE = "jobs"
+NAMESPACE, STOPPED = "jobs", "stopped_jobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,14 @@ class Finished:
     gpu_s: float
 
 
-def find_finished(store: ArtifactStore, job: TrainingJob) -> Finished | None:
-    """The result of the job, whoever asked for it before, or None. Raises TrainingFailed where it failed before."""
+def find_finished(store: ArtifactStore, job: TrainingJob, *, gpu_s_limit: float | None = None) -> Finished | None:
+    """The result of the job, whoever asked for it before, or None.
+
+    Raises TrainingFailed where it failed before, or where no more GPU-seconds than these were too few.
+    """
     raw = store.get_doc(NAMESPACE, job.job_id)
     if raw is None:
+        _refuse_again(store, job, gpu_s_limit=gpu_s_limit)
         return None
     document = json.loads(raw)
     if "failure" in document:
@@ -43,5 +50,15 @@ def keep_failure(store: ArtifactStore, failure: TrainingFailure) -> Artifact:
     """Keep a failure under its job's id, so that nothing is trained to the same end again; its evidence."""
     evidence = failure.store(store)
     document = {"failure": asdict(evidence)}
-    store.put_doc(NAMESPACE, failure.job.job_id, json.dumps(document, sort_keys=True).encode())
+    namespace = STOPPED if failure.cause == "budget" else NAMESPACE
+    store.put_doc(namespace, failure.job.job_id, json.dumps(document, sort_keys=True).encode())
     return evidence
+
+
+def _refuse_again(store: ArtifactStore, job: TrainingJob, *, gpu_s_limit: float | None) -> None:
+    raw = store.get_doc(STOPPED, job.job_id)
+    if raw is None or gpu_s_limit is None:
+        return
+    failure = TrainingFailure.load(store, Artifact(**json.loads(raw)["failure"]))
+    if failure.gpu_s_limit is not None and gpu_s_limit <= failure.gpu_s_limit:
+        raise TrainingFailed(failure)

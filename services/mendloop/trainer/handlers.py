@@ -21,8 +21,15 @@ from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.fixes import repaired_training
 from mendloop.core.run_spec import RunSpec
-from mendloop.core.training import FailureCause, TrainingFailure, TrainingJob, TrainingReport
+from mendloop.core.training import (
+    FailureCause,
+    TrainingFailure,
+    TrainingJob,
+    TrainingReport,
+    trains_without_examples,
+)
 from mendloop.core.wire import artifact_of, artifact_ref, fixes_of
+from mendloop.trainer.domain.limits import gpu_s_of_plan, gpu_s_of_run
 from mendloop.trainer.finished import Finished, find_finished, keep_failure, keep_finished
 from mendloop.trainer.ports import TrainingBackend, TrainingFailed
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
@@ -31,6 +38,8 @@ log = logging.getLogger(__name__)
 _CAUSES: Mapping[FailureCause, checkpoint_pb2.TrainingFailureCause.ValueType] = {
     "not_finite": checkpoint_pb2.TRAINING_FAILURE_CAUSE_NOT_FINITE,
     "diverged": checkpoint_pb2.TRAINING_FAILURE_CAUSE_DIVERGED,
+    "budget": checkpoint_pb2.TRAINING_FAILURE_CAUSE_BUDGET,
+    "unhealthy": checkpoint_pb2.TRAINING_FAILURE_CAUSE_UNHEALTHY,
 }
 
 
@@ -77,34 +86,37 @@ def on_loop_requested(event: Event, *, ports: Ports) -> list[Emit]:
         seed=spec.recipe.seed,
         token_limit=0,
     )
-    return [_trained_or_failed(ready, job, ports=ports, event=event)]
+    limit = gpu_s_of_run(spec.recipe.budget)
+    return [_trained_or_failed(ready, job, limit=limit, ports=ports, event=event)]
 
 
 def on_data_batch_ready(event: Event, *, ports: Ports) -> list[Emit]:
-    """Train a candidate on new data with replay. An empty batch trains nothing: the controller ends the run.
+    """Train a candidate on new data with replay, or on the repaired corpus alone where no example is new.
 
-    A batch that people review first is none of the trainer's business: the controller sends what they leave of it.
+    An empty batch without one trains nothing: the controller ends the run. A batch that people review first is none of
+    the trainer's business: the controller sends what they leave of it.
     """
     batch = cast(intervention_pb2.DataBatchReady, event.message)
     if batch.awaits_review:
         log.info("batch waits for its review", extra={"run_id": batch.position.run_id})
         return []
-    if batch.example_count == 0:
-        log.info("empty batch: nothing to train", extra={"run_id": batch.position.run_id})
-        return []
     plan = batch.plan
     spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
+    if not batch.example_count and not trains_without_examples(spec.recipe.fix, has_corpus=bool(batch.corpus.sha256)):
+        log.info("empty batch: nothing to train", extra={"run_id": batch.position.run_id})
+        return []
     job = TrainingJob(
         start=artifact_of(plan.checkpoint),
         corpus=artifact_of(batch.corpus) if batch.corpus.sha256 else spec.corpus,
-        batch=artifact_of(batch.batch),
-        replay_share=plan.replay_share,
+        batch=artifact_of(batch.batch) if batch.example_count else None,
+        replay_share=plan.replay_share if batch.example_count else 0.0,
         settings=spec.recipe.fix,
         template=spec.recipe.template,
         seed=spec.recipe.seed + plan.position.round,
         token_limit=plan.train_token_limit,
     )
-    return [_candidate(plan, job, ports=ports, event=event)]
+    limit = gpu_s_of_plan(plan.gpu_s_limit, before_s=batch.metering.gpu_s)
+    return [_candidate(plan, job, limit=limit, ports=ports, event=event)]
 
 
 def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
@@ -127,10 +139,13 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
             "the same training would give the same checkpoint"
         )
     job = replace(failed, settings=settings, token_limit=plan.train_token_limit)
-    return [_candidate(plan, job, ports=ports, event=event)]
+    limit = gpu_s_of_plan(plan.gpu_s_limit)
+    return [_candidate(plan, job, limit=limit, ports=ports, event=event)]
 
 
-def _candidate(plan: intervention_pb2.InterventionPlanned, job: TrainingJob, *, ports: Ports, event: Event) -> Emit:
+def _candidate(
+    plan: intervention_pb2.InterventionPlanned, job: TrainingJob, *, limit: float | None, ports: Ports, event: Event
+) -> Emit:
     ready = checkpoint_pb2.CheckpointReady(
         position=plan.position,
         kind=checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE,
@@ -139,13 +154,15 @@ def _candidate(plan: intervention_pb2.InterventionPlanned, job: TrainingJob, *, 
         run_spec=plan.run_spec,
         diagnosis_wanted=plan.diagnosis_wanted,
     )
-    return _trained_or_failed(ready, job, ports=ports, event=event)
+    return _trained_or_failed(ready, job, limit=limit, ports=ports, event=event)
 
 
-def _trained_or_failed(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, ports: Ports, event: Event) -> Emit:
-    """The event of a training: what it made, or why it made nothing."""
+def _trained_or_failed(
+    ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, limit: float | None, ports: Ports, event: Event
+) -> Emit:
+    """The event of a training: what it made, or why it made nothing. limit: its GPU-seconds, None for any number."""
     try:
-        _add_training(ready, job, ports=ports, event=event)
+        _add_training(ready, job, limit=limit, ports=ports, event=event)
     except TrainingFailed as error:
         log.warning("training failed", extra={"run_id": ready.position.run_id, "reason": str(error)})
         evidence = keep_failure(ports.store, error.failure)
@@ -172,12 +189,15 @@ def _failed(
         metering=common_pb2.Metering(
             wall_s=failure.wall_s, gpu_s=failure.gpu_s, token_count=failure.token_count, flops=failure.flops
         ),
+        gpu_s_limit=(failure.gpu_s_limit or 0.0) if failure.cause == "budget" else 0.0,
     )
 
 
-def _add_training(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, ports: Ports, event: Event) -> None:
+def _add_training(
+    ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, limit: float | None, ports: Ports, event: Event
+) -> None:
     """Put the trained checkpoint, its report and its cost into the event, and the checkpoint into the lineage."""
-    finished = _trained(job, ports=ports, event=event, run_id=ready.position.run_id)
+    finished = _trained(job, limit=limit, ports=ports, event=event, run_id=ready.position.run_id)
     report = TrainingReport.load(ports.store, finished.report)
     ready.checkpoint.CopyFrom(artifact_ref(finished.checkpoint))
     ready.training_report.CopyFrom(artifact_ref(finished.report))
@@ -194,14 +214,16 @@ def _add_training(ready: checkpoint_pb2.CheckpointReady, job: TrainingJob, *, po
     record(ports.store, Node(name, ready.position.run_id, tuple(inputs), _facts(report, ready=ready)))
 
 
-def _trained(job: TrainingJob, *, ports: Ports, event: Event, run_id: str) -> Finished:
+def _trained(job: TrainingJob, *, limit: float | None, ports: Ports, event: Event, run_id: str) -> Finished:
     """The job's result; trains only where no event, run or process has trained the same job before."""
-    finished = find_finished(ports.store, job)
+    finished = find_finished(ports.store, job, gpu_s_limit=limit)
     if finished is None:
         with _forgetting(job, ports=ports, run_id=run_id), ports.backend.hold(job, is_stopping=event.is_stopping):
-            finished = find_finished(ports.store, job)  # another process may have finished it while we waited
+            # another process may have finished it while we waited
+            finished = find_finished(ports.store, job, gpu_s_limit=limit)
             if finished is None:
-                finished = keep_finished(ports.store, ports.backend.train(job, is_stopping=event.is_stopping))
+                trained = ports.backend.train(job, is_stopping=event.is_stopping, gpu_s_limit=limit)
+                finished = keep_finished(ports.store, trained)
     ports.backend.forget(job)
     return finished
 

@@ -46,10 +46,11 @@ class TrainingBackend(Protocol):
     def hold(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> AbstractContextManager[None]:
         """Keep other processes of this machine from training the job. Interrupted where stopped while waiting."""
 
-    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Trained:
+    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool], gpu_s_limit: float | None = None) -> Trained:
         """Train, or go on where a killed attempt stopped.
 
-        Raises TrainingFailed where the training diverges; other errors as in mendloop.core.errors.
+        Raises TrainingFailed where the training diverges, its data is unhealthy, or its GPU-seconds are spent; other
+        errors as in mendloop.core.errors.
         """
 
     def forget(self, job: TrainingJob) -> None:

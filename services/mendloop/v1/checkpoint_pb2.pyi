@@ -60,6 +60,10 @@ class _TrainingFailureCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """A loss or a gradient norm was NaN or infinite."""
     TRAINING_FAILURE_CAUSE_DIVERGED: _TrainingFailureCause.ValueType  # 2
     """The loss grew far above its start and above guessing, and stayed there."""
+    TRAINING_FAILURE_CAUSE_BUDGET: _TrainingFailureCause.ValueType  # 3
+    """The GPU-seconds of its plan, or for a base those of the run, were spent before its last step."""
+    TRAINING_FAILURE_CAUSE_UNHEALTHY: _TrainingFailureCause.ValueType  # 4
+    """The data was refused before the first step: it failed a health check, or there was nothing to take a step on."""
 
 class TrainingFailureCause(_TrainingFailureCause, metaclass=_TrainingFailureCauseEnumTypeWrapper):
     """Why a training became no checkpoint."""
@@ -70,6 +74,10 @@ TRAINING_FAILURE_CAUSE_NOT_FINITE: TrainingFailureCause.ValueType  # 1
 """A loss or a gradient norm was NaN or infinite."""
 TRAINING_FAILURE_CAUSE_DIVERGED: TrainingFailureCause.ValueType  # 2
 """The loss grew far above its start and above guessing, and stayed there."""
+TRAINING_FAILURE_CAUSE_BUDGET: TrainingFailureCause.ValueType  # 3
+"""The GPU-seconds of its plan, or for a base those of the run, were spent before its last step."""
+TRAINING_FAILURE_CAUSE_UNHEALTHY: TrainingFailureCause.ValueType  # 4
+"""The data was refused before the first step: it failed a health check, or there was nothing to take a step on."""
 Global___TrainingFailureCause: _TypeAlias = TrainingFailureCause  # noqa: Y015
 
 @_typing.final
@@ -157,6 +165,7 @@ class TrainingFailed(_message.Message):
     GRADIENT_NORM_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     METERING_FIELD_NUMBER: _builtins.int
+    GPU_S_LIMIT_FIELD_NUMBER: _builtins.int
     kind: Global___CheckpointKind.ValueType
     """Base or candidate: what it would have become."""
     plan_id: _builtins.str
@@ -166,11 +175,13 @@ class TrainingFailed(_message.Message):
     reason: _builtins.str
     """One sentence with step, losses and what to change."""
     step: _builtins.int
-    """Optimizer step at which it showed, from 1."""
+    """Optimizer step at which it showed, from 1; 0 where no step was taken."""
     loss: _builtins.float
     """Loss of that step, in nats per labelled token; NaN or infinite where that is what went wrong."""
     gradient_norm: _builtins.float
     """Largest gradient norm before clipping of the steps up to it; 0 where none was measured."""
+    gpu_s_limit: _builtins.float
+    """GPU-seconds at which the training had to stop; 0 unless cause is BUDGET. Metered may be more by one step."""
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round that asked for it."""
@@ -201,10 +212,11 @@ class TrainingFailed(_message.Message):
         gradient_norm: _builtins.float = ...,
         evidence: _common_pb2.ArtifactRef | None = ...,
         metering: _common_pb2.Metering | None = ...,
+        gpu_s_limit: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "metering", b"metering", "position", b"position", "run_spec", b"run_spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "evidence", b"evidence", "gradient_norm", b"gradient_norm", "kind", b"kind", "loss", b"loss", "metering", b"metering", "plan_id", b"plan_id", "position", b"position", "reason", b"reason", "run_spec", b"run_spec", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "evidence", b"evidence", "gpu_s_limit", b"gpu_s_limit", "gradient_norm", b"gradient_norm", "kind", b"kind", "loss", b"loss", "metering", b"metering", "plan_id", b"plan_id", "position", b"position", "reason", b"reason", "run_spec", b"run_spec", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

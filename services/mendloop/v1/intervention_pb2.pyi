@@ -176,7 +176,7 @@ Global___DropCount: _TypeAlias = DropCount  # noqa: Y015
 
 @_typing.final
 class DataBatchReady(_message.Message):
-    """New training data. Written by the data generator, or by the controller for a batch that people reviewed; read by the
+    """New training data. An empty batch is trained on where it brings a corpus of its own, else it ends the run. Written by the data generator, or by the controller for a batch that people reviewed; read by the
     trainer, the controller and other teams.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,16 +38,18 @@ class FakeTraining:
     on_hold: Callable[[TrainingJob], None] = lambda job: None
     error: Exception | None = None
     failure: Callable[[TrainingJob], TrainingFailure] | None = None
+    limits: list[float | None] = field(default_factory=list)
 
     @contextmanager
     def hold(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Iterator[None]:
         self.on_hold(job)
         yield
 
-    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Trained:
+    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool], gpu_s_limit: float | None = None) -> Trained:
         if self.error:
             raise self.error
         self.trained.append(job)
+        self.limits.append(gpu_s_limit)
         if self.failure:
             raise TrainingFailed(self.failure(job))
         checkpoint = self.store.put(f"checkpoint of {job.job_id}".encode(), media_type=BINARY)
@@ -97,11 +99,10 @@ def store(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(tmp_path / "artifacts")
 
 
-def _world(store: ArtifactStore, **base: Any) -> World:
+def _world(store: ArtifactStore, *, base: Mapping[str, Any] | None = None, **changes: Any) -> World:
     start = store.put(b"base", media_type=BINARY)
-    spec = run_spec(
-        store, base=start, recipe=recipe(base={"model": "package:scan/base", **base}, fix={"steps": 7}, seed=3)
-    )
+    parts = {"base": {"model": "package:scan/base", **(base or {})}, "fix": {"steps": 7}, "seed": 3, **changes}
+    spec = run_spec(store, base=start, recipe=recipe(**parts))
     return World(store, FakeTraining(store), start, artifact_ref(spec.store(store)), spec.corpus)
 
 
@@ -165,7 +166,7 @@ def test_a_base_that_needs_no_training_is_ready_at_once(store: ArtifactStore) ->
 
 
 def test_a_base_is_trained_on_the_corpus_where_the_recipe_says_so(store: ArtifactStore) -> None:
-    world = _world(store, train=OLD)
+    world = _world(store, base={"train": OLD})
 
     (ready,) = world.handle(_request(world))
 
@@ -208,6 +209,46 @@ def test_a_corpus_that_came_with_the_data_is_replayed_instead_of_the_runs(store:
 
     (job,) = world.backend.trained
     assert job.corpus == cleaned
+
+
+def test_a_repaired_corpus_is_trained_on_where_no_example_is_new(store: ArtifactStore) -> None:
+    world = _world(store)
+    batch = _batch(world, example_count=0)
+    cleaned = store.put(b"cleaned rows", media_type=BINARY)
+    batch.corpus.CopyFrom(artifact_ref(cleaned))
+
+    (ready,) = world.handle(batch)
+
+    (job,) = world.backend.trained
+    assert (job.corpus, job.batch, job.replay_share, job.token_limit) == (cleaned, None, 0.0, 5000)
+    assert (ready.kind, ready.plan_id) == (checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE, "p1")
+
+
+def test_preferences_are_not_learnt_from_a_repaired_corpus_alone(store: ArtifactStore) -> None:
+    world = _world(store, fix={"steps": 7, "objective": "dpo"})
+    batch = _batch(world, example_count=0)
+    batch.corpus.CopyFrom(artifact_ref(store.put(b"cleaned rows", media_type=BINARY)))
+
+    assert world.handle(batch) == []
+    assert world.backend.trained == []
+
+
+def test_a_training_may_take_what_the_data_left_of_the_plans_gpu_seconds(store: ArtifactStore) -> None:
+    world = _world(store)
+    batch = _batch(world)
+    batch.plan.gpu_s_limit, batch.metering.gpu_s = 10.0, 2.5
+
+    world.handle(batch)
+
+    assert world.backend.limits == [7.5]
+
+
+def test_a_base_may_take_what_the_run_may(store: ArtifactStore) -> None:
+    world = _world(store, base={"train": {"steps": 5}}, budget={"gpu_s": 40.0})
+
+    world.handle(_request(world))
+
+    assert world.backend.limits == [40.0]
 
 
 def test_an_empty_batch_trains_nothing(store: ArtifactStore) -> None:
@@ -324,6 +365,22 @@ def test_a_training_that_diverges_is_an_event_with_cause_evidence_and_cost(store
     assert evidence.job.settings.steps == 7
 
 
+def test_a_training_that_its_limit_ended_says_which_and_is_tried_again_with_more(store: ArtifactStore) -> None:
+    world = _world(store)
+    world.backend.failure = lambda job: replace(_failure(job), cause="budget", gpu_s=4.75, gpu_s_limit=4.5)
+    batch = _batch(world)
+    batch.plan.gpu_s_limit = 4.5
+
+    first, second = world.failed(batch, event_id="e1"), world.failed(batch, event_id="e2")
+    batch.plan.gpu_s_limit = 9.0
+    world.failed(batch, event_id="e3")
+
+    assert first == second
+    assert first.cause == checkpoint_pb2.TRAINING_FAILURE_CAUSE_BUDGET
+    assert (first.gpu_s_limit, first.metering.gpu_s) == (4.5, 4.75)
+    assert world.backend.limits == [4.5, 9.0]
+
+
 def test_a_training_that_diverged_is_not_tried_again(store: ArtifactStore) -> None:
     world = _world(store)
     world.backend.failure = _failure
@@ -361,7 +418,7 @@ def test_a_base_that_an_earlier_run_made_keeps_its_history(store: ArtifactStore)
 
 
 def test_run_that_is_over_is_not_trained_and_leaves_no_resume_point(store: ArtifactStore) -> None:
-    world = _world(store, train={"steps": 5})
+    world = _world(store, base={"train": {"steps": 5}})
     world.backend.error = Interrupted("stopped")
     with pytest.raises(Interrupted, match="stopped"):
         world.handle(_request(world))

@@ -147,6 +147,8 @@ batches = Table(
     _text("manifest"),
     _text("reason"),
     _json("cost"),
+    _flag("has_corpus"),
+    _bytes("event"),
 )
 
 approvals = Table(

@@ -94,7 +94,7 @@ class Run:
     request: bytes = b""
     """LoopRequested; empty until it came."""
     ending: str = ""
-    """Why the run must end whatever it does: cancelled, failed, or empty."""
+    """How the run must end whatever it does, e.g. cancelled, failed, budget_exceeded; or empty."""
     ending_reason: str = ""
     outcome: str = ""
     """How it ended; empty while it is open."""
@@ -163,6 +163,10 @@ class Batch:
     reason: str
     """Drops in words, for the case that nothing is left."""
     cost: Cost
+    has_corpus: bool = False
+    """Whether it brought a corpus of its own: repaired, or with other shares of its clusters."""
+    event: bytes = b""
+    """DataBatchReady; empty in records of an earlier version."""
 
 
 @dataclass(frozen=True, slots=True)

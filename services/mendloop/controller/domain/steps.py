@@ -19,6 +19,7 @@ from mendloop.controller.domain.records import (
     RunState,
 )
 from mendloop.core.recipe import Recipe
+from mendloop.core.training import trains_without_examples
 
 REPLAY_STEP = 0.1
 REPLAY_CAP = 0.95
@@ -162,12 +163,12 @@ def _after_work(state: RunState, plan: Plan, *, recipe: Recipe) -> Step | None:
         batch = state.batch(plan.plan_id)
         if batch is None:
             return None
-        if not batch.example_count:
+        if not batch.example_count and not trains_without_examples(recipe.fix, has_corpus=batch.has_corpus):
             drops = f" ({batch.reason})" if batch.reason else ""
             return Finish(
                 ended(state, Outcome.ABSTAINED), f"no new example passed the funnel{drops}; nothing was trained"
             )
-        if recipe.review and plan.state is PlanState.PUBLISHED:
+        if recipe.review and batch.example_count and plan.state is PlanState.PUBLISHED:
             return AskReview(plan, batch.example_count)
     baseline, measured = state.evaluation(plan.baseline_round), state.evaluation(plan.round)
     if measured is None or baseline is None:

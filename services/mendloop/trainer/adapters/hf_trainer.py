@@ -236,13 +236,23 @@ class _Steering(TrainerCallback):
         reason = self._measure(step)
         if step == state.max_steps:
             return control
-        if reason:
+        if reason or self._is_spent():
             control.should_training_stop = True
         elif self._stops(step):
             control.should_save = control.should_training_stop = True
         elif step % self._save_steps == 0:
             control.should_save = True
         return control
+
+    def _is_spent(self) -> bool:
+        """Whether the GPU-seconds are spent. A limited step is waited for: what is queued is not metered yet."""
+        device = self._watch.device
+        if device.limit_s is None:
+            return False
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        device.is_over = from_first(device.is_spent)
+        return device.is_over
 
     def _stops(self, step: int) -> bool:
         """Whether the service stops; several processes have to agree, and ask only where they wait anyway."""

@@ -16,22 +16,32 @@ from peft import PeftModel
 
 from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.records import Example, Preference
-from mendloop.core.training import HealthCheck, TrainingFailure, TrainingJob, TrainingReport
+from mendloop.core.training import FailureCause, HealthCheck, TrainingFailure, TrainingJob, TrainingReport
 from mendloop.trainer.adapters.collation import Collation, OrderedRows, Packing, PairPadding, RightPadding
 from mendloop.trainer.adapters.hf_trainer import JobTrainer, training_arguments
 from mendloop.trainer.adapters.lora import merged, save_adapter, with_adapters
 from mendloop.trainer.adapters.preferences import PreferenceTrainer, with_references
-from mendloop.trainer.adapters.preparing import Prepared, check, prepare
+from mendloop.trainer.adapters.preparing import Prepared, Refused, check, prepare
 from mendloop.trainer.adapters.ranks import from_first, is_first, process_count
 from mendloop.trainer.adapters.resume_points import ResumePoint, forget_points, newest_point
 from mendloop.trainer.adapters.start_checkpoint import Start, load_start, padding_id, save_trained
-from mendloop.trainer.adapters.watching import Course, OnStep, Watch, stopwatch
+from mendloop.trainer.adapters.watching import Course, DeviceTime, OnStep, Watch, stopwatch
 from mendloop.trainer.domain.cost import training_flops
 from mendloop.trainer.domain.held_out import HeldOutLosses
 from mendloop.trainer.domain.losses import Diverged, LossCurve, curve_interval
 from mendloop.trainer.ports import Progress, TrainingFailed
 
 log = logging.getLogger(__name__)
+
+
+def uses_gpu() -> bool:
+    """Whether trainings of this machine run on a GPU: the Trainer takes one where there is one."""
+    return torch.cuda.is_available()
+
+
+def gpu_seconds(wall_s: float) -> float:
+    """What so many seconds of this training count as: one GPU a process, none on a CPU."""
+    return wall_s * process_count() if uses_gpu() else 0.0
 
 
 def run_job(
@@ -48,6 +58,8 @@ def run_job(
     torch_threads: int = 0,
     peak_flops: float = 0.0,
     strategy: str = "ddp",
+    gpu_s_limit: float | None = None,
+    gpu_s: Callable[[float], float] = gpu_seconds,
 ) -> TrainingReport:
     """Train the job and write the checkpoint to out_dir.
 
@@ -59,19 +71,26 @@ def run_job(
     threads. The caller deletes the points (forget_points) when the result is kept. Tokens are input tokens without
     padding, those of a repeated example each time.
 
-    Raises Permanent for unhealthy data, a token limit without a step, a start that cannot be loaded; TrainingFailed
-    for divergence; Retryable on a full disk; Interrupted where is_stopping became true, after a resume point was
-    written.
+    gpu_s says what seconds of all attempts count as; no step begins when gpu_s_limit is reached, so that at most one
+    step goes past it.
+
+    Raises Permanent for a start that cannot be loaded; TrainingFailed for unhealthy data, a token limit without a step,
+    divergence and spent GPU-seconds; Retryable on a full disk; Interrupted where is_stopping became true, after a
+    resume point was written.
     """
     points = work_dir / job.job_id
     point = from_first(lambda: newest_point(points))
     _use_threads(int(point.progress["threads"]) if point else torch_threads)
     elapsed_s = stopwatch(float(point.progress["elapsed_s"]) if point else 0.0)
+    device = DeviceTime(gpu_s_limit, lambda: gpu_s(elapsed_s()))
     start = load_start(start_dir)
-    data = prepare(job, tokenizer=start.tokenizer, corpus=corpus, batch=batch or ())
-    health = check(job, tokenizer=start.tokenizer, data=data)
-    run = _Run(job, start, data, health, _course(job, start=start, data=data, point=point), elapsed_s)
-    watch = Watch(is_stopping, on_step, data.step_tokens, elapsed_s, on_progress)
+    try:
+        data = prepare(job, tokenizer=start.tokenizer, corpus=corpus, batch=batch or ())
+        health = check(job, tokenizer=start.tokenizer, data=data)
+    except Refused as error:
+        raise TrainingFailed(_refused(job, error, device=device, elapsed_s=elapsed_s)) from error
+    run = _Run(job, start, data, health, _course(job, start=start, data=data, point=point), elapsed_s, device)
+    watch = Watch(is_stopping, on_step, data.step_tokens, elapsed_s, on_progress, device)
     trainer = _trainer(run, watch=watch, points=points, strategy=strategy)
     _train(run, trainer=trainer, point=point, points=points)
     report = run.report(trainer=trainer, peak_flops=peak_flops)
@@ -89,6 +108,7 @@ class _Run:
     health: tuple[HealthCheck, ...]
     course: Course
     elapsed_s: Callable[[], float]
+    device: DeviceTime
 
     def report(self, *, trainer: JobTrainer, peak_flops: float) -> TrainingReport:
         """What a training that reached its end was."""
@@ -111,23 +131,33 @@ class _Run:
             process_count=trainer.args.world_size,
         )
 
-    def failure(self, error: Diverged) -> TrainingFailure:
-        """What a training that diverged was until then."""
-        token_count = self.token_count(error.step)
+    def failure(self, reason: str, *, cause: FailureCause, step: int) -> TrainingFailure:
+        """What a training that became no checkpoint was until then."""
+        token_count = self.token_count(step)
         return TrainingFailure(
             job=self.job,
             health=self.health,
-            cause=error.cause,
-            reason=str(error),
-            step=error.step,
+            cause=cause,
+            reason=reason,
+            step=step,
             loss_curve=self.course.curve.points(),
             last_losses=self.course.curve.recent(),
             gradient_norms=self.course.curve.norms(),
             token_count=token_count,
             wall_s=self.elapsed_s(),
-            gpu_s=self.elapsed_s() * process_count() if uses_gpu() else 0.0,
+            gpu_s=self.device.spent_s(),
             flops=self.flops(token_count),
+            gpu_s_limit=self.device.limit_s,
         )
+
+    def spent(self, *, step: int) -> TrainingFailure:
+        """What a training was that its limit ended after this step."""
+        spent_s, limit_s = self.device.spent_s(), self.device.limit_s
+        reason = (
+            f"its GPU-seconds are spent: {spent_s:.1f} of {limit_s:g} after step {step} of {self.data.cut.step_count}; "
+            "the step that reached the limit was the last; raise budget.gpu_s (or money), or lower steps"
+        )
+        return self.failure(reason, cause="budget", step=step)
 
     def token_count(self, step_count: int) -> int:
         """Input tokens of the first steps."""
@@ -141,9 +171,25 @@ class _Run:
         )
 
 
-def uses_gpu() -> bool:
-    """Whether trainings of this machine run on a GPU: the Trainer takes one where there is one."""
-    return torch.cuda.is_available()
+def _refused(
+    job: TrainingJob, error: Refused, *, device: DeviceTime, elapsed_s: Callable[[], float]
+) -> TrainingFailure:
+    """What a training was whose data was refused: no step, and the time that looking at it took."""
+    return TrainingFailure(
+        job=job,
+        health=error.health,
+        cause="unhealthy",
+        reason=str(error),
+        step=0,
+        loss_curve=(),
+        last_losses=(),
+        gradient_norms=(),
+        token_count=0,
+        wall_s=elapsed_s(),
+        gpu_s=device.spent_s(),
+        flops=0.0,
+        gpu_s_limit=device.limit_s,
+    )
 
 
 def _use_threads(count: int) -> None:
@@ -218,14 +264,19 @@ def _train(run: _Run, *, trainer: JobTrainer, point: ResumePoint | None, points:
     log.info("training starts", extra={**facts, "method": settings.method, "objective": settings.objective})
     if settings.warmup_steps >= step_count:
         log.warning("the warm-up never ends", extra={**facts, "warmup_steps": settings.warmup_steps})
+    done = point.step if point else 0
+    run.device.is_over = from_first(run.device.is_spent)
     try:
-        done = trainer.run(point)
+        done = done if run.device.is_over else trainer.run(point)
     except Diverged as error:
         forget_points(points)  # the same steps would diverge again
-        raise TrainingFailed(run.failure(error)) from error
+        raise TrainingFailed(run.failure(str(error), cause=error.cause, step=error.step)) from error
     except Permanent:
         forget_points(points)
         raise
+    if run.device.is_over and done < step_count and not run.course.held_out.reason_to_stop():
+        forget_points(points)
+        raise TrainingFailed(run.spent(step=done))
     if done < step_count and not run.course.held_out.reason_to_stop():
         raise Interrupted(
             f"training {run.job.job_id} stopped after step {done} of {step_count}; its resume point is kept"

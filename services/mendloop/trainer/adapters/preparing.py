@@ -23,6 +23,16 @@ from mendloop.trainer.domain.schedule import Cut, Mixture, cut_to_limit, held_ou
 
 log = logging.getLogger(__name__)
 PARITY_SAMPLE = 64
+
+
+class Refused(Permanent):
+    """Data that no step is taken on, with the health checks as far as they were made."""
+
+    def __init__(self, reason: str, *, health: tuple[HealthCheck, ...] = ()) -> None:
+        super().__init__(reason)
+        self.health = health
+
+
 Source = Example | Preference | LabelledExample
 """What a schedule numbers: rows as they are stored, or the encoded pieces of whole texts."""
 
@@ -52,7 +62,7 @@ def prepare(
 ) -> Prepared:
     """Plan the steps, encode the rows that they see, and cut the plan to the token limit.
 
-    Raises Permanent where there is nothing to train on, or where the limit allows no step.
+    Raises Refused where there is nothing to train on, or where the limit allows no step.
     """
     settings = job.settings
     sources = [_sources(job, tokenizer, rows) for rows in (corpus, batch)]
@@ -61,7 +71,7 @@ def prepare(
     try:
         mixture = Mixture(len(kept[0]), len(kept[1]), job.replay_share, settings.batch_size, job.seed)
     except ValueError as error:
-        raise Permanent(str(error)) from error
+        raise Refused(str(error)) from error
     numbered = [*kept[0], *kept[1]]
     steps = schedule(mixture, step_count=settings.steps)
     seen = sorted({number for step in steps for number in step})
@@ -71,7 +81,7 @@ def prepare(
     step_tokens = [sum(rows[position[number]].token_count for number in step) for step in steps]
     cut = cut_to_limit(step_tokens, token_limit=job.token_limit)
     if not cut.step_count:
-        raise Permanent(
+        raise Refused(
             f"the token limit {job.token_limit} allows no step: the first one has {step_tokens[0]} tokens "
             f"({settings.batch_size} examples); raise the limit or lower batch_size"
         )
@@ -83,11 +93,12 @@ def prepare(
 
 
 def check(job: TrainingJob, *, tokenizer: PreTrainedTokenizerBase, data: Prepared) -> tuple[HealthCheck, ...]:
-    """The health checks. Raises Permanent with every failing reading where the settings say refuse."""
+    """The health checks. Raises Refused with every failing reading where the settings say refuse."""
     checks = _checks(job, tokenizer, data)
     wrong = failures(checks)
     if wrong and job.settings.on_unhealthy == "refuse":
-        raise Permanent(f"the training data is unhealthy: {wrong}; or set on_unhealthy: warn to train all the same")
+        reason = f"the training data is unhealthy: {wrong}; or set on_unhealthy: warn to train all the same"
+        raise Refused(reason, health=checks)
     if wrong:
         log.warning("unhealthy training data, trained all the same", extra={"readings": wrong, "job_id": job.job_id})
     return checks

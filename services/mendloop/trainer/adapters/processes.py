@@ -46,6 +46,7 @@ class Request:
     peak_flops: float
     strategy: Strategy
     parent_pid: int
+    gpu_s_limit: float | None = None
 
     def write(self, folder: Path) -> None:
         """Put the request into an empty folder."""

@@ -50,7 +50,7 @@ class StoredTraining:
         """Hold the job's lock on this machine."""
         return job_lock(self._points / job.job_id, is_stopping=is_stopping)
 
-    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Trained:
+    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool], gpu_s_limit: float | None = None) -> Trained:
         """Train and store the checkpoint; run_job says which errors it raises."""
         out_dir = self._points / job.job_id / "out"
         shutil.rmtree(out_dir, ignore_errors=True)
@@ -58,7 +58,9 @@ class StoredTraining:
         train = self._here if self._processes == 1 else self._together
         try:
             with full_disk_is_retryable(self._points):
-                report = train(job, start_dir=start_dir, out_dir=out_dir, is_stopping=is_stopping)
+                report = train(
+                    job, start_dir=start_dir, out_dir=out_dir, is_stopping=is_stopping, gpu_s_limit=gpu_s_limit
+                )
                 checkpoint = save_checkpoint(self._store, out_dir)
         except TrainingFailed as error:
             self._telemetry.add("mendloop_trainings_failed", cause=error.failure.cause)
@@ -73,7 +75,13 @@ class StoredTraining:
         return report.wall_s * report.process_count if uses_gpu() else 0.0
 
     def _here(
-        self, job: TrainingJob, *, start_dir: Path, out_dir: Path, is_stopping: Callable[[], bool]
+        self,
+        job: TrainingJob,
+        *,
+        start_dir: Path,
+        out_dir: Path,
+        is_stopping: Callable[[], bool],
+        gpu_s_limit: float | None,
     ) -> TrainingReport:
         """Train in this process."""
         from mendloop.trainer.adapters.hf_training import run_job  # seconds of imports
@@ -90,10 +98,17 @@ class StoredTraining:
             on_progress=self._show,
             torch_threads=self._torch_threads,
             peak_flops=self._peak_flops,
+            gpu_s_limit=gpu_s_limit,
         )
 
     def _together(
-        self, job: TrainingJob, *, start_dir: Path, out_dir: Path, is_stopping: Callable[[], bool]
+        self,
+        job: TrainingJob,
+        *,
+        start_dir: Path,
+        out_dir: Path,
+        is_stopping: Callable[[], bool],
+        gpu_s_limit: float | None,
     ) -> TrainingReport:
         """Train in several processes."""
         request = Request(
@@ -106,6 +121,7 @@ class StoredTraining:
             peak_flops=self._peak_flops,
             strategy=self._strategy,
             parent_pid=os.getpid(),
+            gpu_s_limit=gpu_s_limit,
         )
         return train_in_processes(
             request,

@@ -15,6 +15,20 @@ OnStep = Callable[[int, int], None]
 """Called after each step with its number, from 1, and its input tokens without padding."""
 
 
+@dataclass(slots=True)
+class DeviceTime:
+    """GPU-seconds of a training, all attempts together, and how many it may take; None: any number."""
+
+    limit_s: float | None = None
+    spent_s: Callable[[], float] = lambda: 0.0
+    is_over: bool = False
+    """Whether the limit ended the training: what all processes agreed on."""
+
+    def is_spent(self) -> bool:
+        """Whether no further step may begin."""
+        return self.limit_s is not None and self.spent_s() >= self.limit_s
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What a training reports to, and asks whether to go on."""
@@ -24,6 +38,7 @@ class Watch:
     step_tokens: Sequence[int]
     elapsed_s: Callable[[], float]
     on_progress: Callable[[Progress], None] = lambda progress: None
+    device: DeviceTime = field(default_factory=DeviceTime)
 
 
 @dataclass(frozen=True, slots=True)

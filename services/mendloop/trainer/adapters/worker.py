@@ -80,6 +80,7 @@ def _train(request: Request, *, folder: Path) -> TrainingReport:
             torch_threads=request.torch_threads,
             peak_flops=request.peak_flops,
             strategy=request.strategy,
+            gpu_s_limit=request.gpu_s_limit,
         )
 
 
