@@ -197,6 +197,18 @@ class World:
             diagnosis_wanted=plan.diagnosis_wanted,
         )
 
+    def diverged(self, plan: intervention_pb2.InterventionPlanned) -> checkpoint_pb2.TrainingFailed:
+        return checkpoint_pb2.TrainingFailed(
+            position=plan.position,
+            kind=checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE,
+            plan_id=plan.plan_id,
+            run_spec=plan.run_spec,
+            cause=checkpoint_pb2.TRAINING_FAILURE_CAUSE_DIVERGED,
+            reason="the loss grew to 9.1",
+            evidence=ref("evidence"),
+            metering=common_pb2.Metering(wall_s=0.4, token_count=70),
+        )
+
     def remeasured_ready(
         self, plan: intervention_pb2.InterventionPlanned, *, run_spec: common_pb2.ArtifactRef | None = None
     ) -> checkpoint_pb2.CheckpointReady:

@@ -115,6 +115,32 @@ def test_run_in_sql_is_the_run_in_memory(runs: SqlRuns, tmp_path: Path) -> None:
     assert _unordered(state) == _unordered(memory.state())
 
 
+def _play_arms(world: World) -> None:
+    """A data round beside which one control is compared and one diverges."""
+    plan = world.until_plan()
+    compared, diverged = of(world.send(world.batched(plan)), intervention_pb2.InterventionPlanned)
+    world.send(world.evaluated(world.candidate_ready(plan), BETTER, sealed=sealed_counts()))
+    world.send(world.batched(compared), world.evaluated(world.candidate_ready(compared), WEAK))
+    world.send(world.batched(diverged), world.diverged(diverged))
+
+
+def test_control_arms_in_sql_are_those_in_memory(runs: SqlRuns, url: str, tmp_path: Path) -> None:
+    arms = {"arms": ["random", "directly-sampled"]}
+    memory, stored = World(tmp_path / "store", **arms), World(tmp_path / "store", runs=runs, **arms)
+    _play_arms(memory)
+    _play_arms(stored)
+    assert stored.emitted == memory.emitted
+    assert _unordered(runs.load(RUN)) == _unordered(memory.state())
+    engine = open_engine(url)
+    with engine.begin() as db:
+        target = (
+            db.execute(select(tables.arm_differences).where(tables.arm_differences.c.position == 1)).mappings().one()
+        )
+    engine.dispose()
+    assert (target["conditions"], target["n"], target["only_main"]) == ([["verb", "jump"]], 100, 78)
+    assert target["p_value"] < 1e-20
+
+
 def test_decision_is_stored_with_every_gates_numbers(runs: SqlRuns, url: str, tmp_path: Path) -> None:
     _play(World(tmp_path / "store", runs=runs, approval=True, review=True))
     engine = open_engine(url)

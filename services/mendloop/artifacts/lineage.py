@@ -15,7 +15,7 @@ from mendloop.artifacts.store import Artifact, ArtifactStore
 
 NAMESPACE = "lineage"
 MEDIA_TYPE = "application/vnd.mendloop.lineage+json"
-KINDS = ("checkpoint", "evaluation", "failure", "diagnosis", "plan", "batch", "gate")
+KINDS = ("checkpoint", "evaluation", "failure", "diagnosis", "plan", "batch", "gate", "comparison")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from mendloop.report.arms import arm_words
 from mendloop.report.summary import Document
 from mendloop.runs.model import RoundView, RunView
 from mendloop.runs.parts import Failure
@@ -32,12 +33,13 @@ def runs_panel(views: Sequence[RunView], *, note: str = "") -> Group:
 
 
 def run_table(views: Iterable[RunView]) -> Table:
-    """`mend status`: a line a run."""
-    table = Table(
-        "run", "recipe", "state", "round", "accuracy", "weak slices", "verdicts", "outcome", "seconds", box=None
-    )
+    """`mend status`: a line a run. The column of control arms stands where a run has any."""
+    views = list(views)
+    names = ["run", "recipe", "state", "round", "accuracy", "weak slices", "verdicts", "outcome", "seconds"]
+    has_arms = any(view.controls for view in views)
+    table = Table(*names, *(["main - control, points"] if has_arms else []), box=None)
     for view in views:
-        evaluated = [part.evaluation for part in view.rounds if part.evaluation is not None]
+        evaluated = [part.evaluation for part in view.main if part.evaluation is not None]
         accuracy = " → ".join(f"{e.accuracy.value or 0:.3f}" for e in evaluated)
         causes = sorted({diagnosis.cause for part in view.rounds for diagnosis in part.diagnoses})
         seconds = sum(seconds_by_stage(view, now=datetime.now(UTC)).values())
@@ -51,6 +53,7 @@ def run_table(views: Iterable[RunView]) -> Table:
             ", ".join(causes),
             view.outcome,
             f"{seconds:.0f}",
+            *(["\n".join(arm_words(view))] if has_arms else []),
         )
     return table
 
@@ -83,7 +86,8 @@ def result_table(summaries: Sequence[Document]) -> Table:
 
 def facts(view: RunView) -> list[str]:
     """What happened so far, a sentence a fact."""
-    lines = [line for part in view.rounds for line in _round_facts(part)]
+    lines = [line for part in view.main for line in _round_facts(part)]
+    lines += [f"control {words}" for words in arm_words(view)]
     lines += [f"dead letter from {letter.handler}: {letter.reason}" for letter in view.dead_letters]
     lines += [f"budget exceeded: {stop.resource}" for stop in view.budget_stops]
     if view.summary:

@@ -4,5 +4,6 @@ Owns fan-in, budgets, interventions, gates and the run's state in SQL. Promises 
 LoopFinished per run, whatever the order in which events arrive and however often.
 Consumes LoopRequested, LoopCancelled, LoopSteered, CheckpointReady, TrainingFailed, EvalCompleted, DiagnosisReady,
 ApprovalGiven, DataBatchReady, DeadLetter. Produces ApprovalRequested, InterventionPlanned, DataBatchReady (what people
-left of a batch), CheckpointPromoted, CheckpointRejected, CheckpointRolledBack, BudgetExceeded, LoopFinished.
+left of a batch), CheckpointPromoted, CheckpointRejected, CheckpointRolledBack, ArmCompared, BudgetExceeded,
+LoopFinished.
 """

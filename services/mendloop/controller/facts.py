@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from mendloop.controller.domain.budget import GPU_S, Shortage
+from mendloop.controller.domain.controls import ArmFailure
 from mendloop.controller.domain.gates import TARGET
 from mendloop.controller.domain.pairs import Counts
 from mendloop.controller.domain.records import (
@@ -35,6 +36,18 @@ def run_id_of(message: Message) -> str:
     if not run_id:
         raise InvalidEvent(f"{message.DESCRIPTOR.name} has no run id")
     return run_id
+
+
+def arm_of(message: Message) -> str:
+    """The arm that an event belongs to; empty for the main one."""
+    arm: str = message.position.arm  # type: ignore[attr-defined]  # as above
+    return arm
+
+
+def arm_failure_of(message: Message, *, handler: str, reason: str) -> ArmFailure:
+    """The record of a control whose event a service gave up, or whose training failed."""
+    position: common_pb2.RunPosition = message.position  # type: ignore[attr-defined]  # as above
+    return ArmFailure(position.round, position.arm, handler, reason)
 
 
 def raw(message: Message) -> bytes:
@@ -175,12 +188,13 @@ def twins_of(message: evaluation_pb2.EvalCompleted) -> dict[Conditions, TwinCoun
 def past_of(state: RunState) -> list[Past]:
     """What the data rounds of a run brought each of their slices, by the gates that looked at the targets.
 
+    Controls say nothing here: what an oracle knows must not reach the main arm.
     Examples that the funnel dropped count against the slices in proportion, for a batch has one count.
     """
     found = []
     for plan in sorted(state.plans, key=lambda plan: (plan.round, plan.arm)):
         batch = state.batch(plan.plan_id)
-        if plan.kind is not Kind.DATA or batch is None:
+        if plan.kind is not Kind.DATA or plan.arm or batch is None:
             continue
         items = intervention_pb2.InterventionPlanned.FromString(plan.event).items
         made = batch.example_count / max(1, sum(item.example_count for item in items))

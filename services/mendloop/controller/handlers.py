@@ -21,8 +21,9 @@ from mendloop.controller.domain.steering import Action
 from mendloop.controller.domain.steps import ended
 from mendloop.controller.messages import emit_shortage
 from mendloop.controller.ports import Elsewhere, Outcomes, Runs
-from mendloop.controller.rounds import Carry, Effects, World, carry_on, roll_back
-from mendloop.core.contracts import GATEWAY, SERVICES, decode
+from mendloop.controller.rounds import Carry, carry_on, roll_back
+from mendloop.controller.world import Effects, World
+from mendloop.core.contracts import GATEWAY, SERVICES, TRAINER, decode
 from mendloop.core.errors import InvalidEvent
 from mendloop.core.telemetry import Telemetry
 from mendloop.v1 import (
@@ -67,17 +68,20 @@ def on_checkpoint_ready(event: Event, *, ports: Ports) -> list[Emit]:
 
 
 def on_training_failed(event: Event, *, ports: Ports) -> list[Emit]:
-    """A training became no checkpoint and would fail again: the run ends with what was spent until then.
+    """A training became no checkpoint and would fail again: the run, or its control arm, ends with what was spent.
 
     One that its GPU-seconds ended leaves what earlier rounds achieved, and BudgetExceeded says what was too little.
     """
     message = cast(checkpoint_pb2.TrainingFailed, event.message)
     cause = checkpoint_pb2.TrainingFailureCause.Name(message.cause).removeprefix("TRAINING_FAILURE_CAUSE_").lower()
     reason = f"the training failed ({cause}): {message.reason}; evidence {message.evidence.sha256[:12]}"
-    is_spent = message.cause == checkpoint_pb2.TRAINING_FAILURE_CAUSE_BUDGET
+    is_budget = message.cause == checkpoint_pb2.TRAINING_FAILURE_CAUSE_BUDGET
+    is_spent = is_budget and not message.position.arm  # a control arm alone ends nothing
 
     def add(state: RunState) -> RunState:
         state = _with_record(state, facts.failed_training_of(message))
+        if message.position.arm:
+            return _arm_failed(state, message, handler=TRAINER, reason=reason)
         ending = ended(state, Outcome.BUDGET_EXCEEDED) if is_spent else Outcome.FAILED
         return _ending(state, ending=ending.value, reason=reason)
 
@@ -173,7 +177,7 @@ def on_loop_steered(event: Event, *, ports: Ports) -> list[Emit]:
 
 
 def on_dead_letter(event: Event, *, ports: Ports) -> list[Emit]:
-    """A service gave up on an event of a run: the run has failed.
+    """A service gave up on an event of a run: the run has failed, or the control arm that the event was of.
 
     A letter that belongs to no run is for operators alone, and so is one of a foreign subscriber or of the gateway:
     no run waits for them. Never raises Permanent, for that would write a dead letter about a dead letter.
@@ -190,6 +194,8 @@ def on_dead_letter(event: Event, *, ports: Ports) -> list[Emit]:
     def add(state: RunState) -> RunState:
         if isinstance(original, loop_pb2.LoopRequested) and not state.run.request:
             state = replace(state, run=replace(state.run, request=facts.raw(original)))
+        if facts.arm_of(original):
+            return _arm_failed(state, original, handler=letter.handler, reason=reason)
         return _ending(state, ending="failed", reason=reason)
 
     return _apply(event, facts.run_id_of(original), add=add, ports=ports)
@@ -251,6 +257,13 @@ def _with_record(state: RunState, record: Training) -> RunState:
     if (record.round, record.arm, record.plan_id) in known:
         return state
     return replace(state, trainings=(*state.trainings, record))
+
+
+def _arm_failed(state: RunState, message: Message, *, handler: str, reason: str) -> RunState:
+    """The first failure of a control counts."""
+    record = facts.arm_failure_of(message, handler=handler, reason=reason)
+    known = {(failure.round, failure.arm) for failure in state.arm_failures}
+    return state if (record.round, record.arm) in known else replace(state, arm_failures=(*state.arm_failures, record))
 
 
 def _ending(state: RunState, *, ending: str, reason: str) -> RunState:

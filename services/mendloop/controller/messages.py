@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from mendloop.bus.runtime import Emit
 from mendloop.controller.domain.budget import TRAIN_TOKENS, Shortage
-from mendloop.controller.domain.planning import Draft, in_words
+from mendloop.controller.domain.controls import ArmDifference, ArmOutcome, ArmState
+from mendloop.controller.domain.planning import Draft
 from mendloop.controller.domain.records import (
+    Conditions,
     Evaluation,
     GateAnswer,
     Kind,
@@ -17,18 +19,35 @@ from mendloop.controller.domain.records import (
     Review,
     Round,
     RunState,
+    total,
 )
+from mendloop.controller.domain.slices import in_words
 from mendloop.controller.domain.steering import Steering
 from mendloop.controller.facts import raw
+from mendloop.core.arms import DIRECTLY_SAMPLED, ORACLE, RANDOM, Arm
 from mendloop.core.events import stable_hash
 from mendloop.core.fixes import Fix
 from mendloop.core.wire import fix_messages, slice_message
-from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2
+from mendloop.v1 import (
+    arms_pb2,
+    checkpoint_pb2,
+    common_pb2,
+    diagnosis_pb2,
+    evaluation_pb2,
+    intervention_pb2,
+    loop_pb2,
+)
 
 _PLANNED = {
     Kind.DATA: diagnosis_pb2.INTERVENTION_KIND_DATA,
     Kind.TRAINING_FIX: diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX,
     Kind.EVALUATION_FIX: diagnosis_pb2.INTERVENTION_KIND_EVALUATION_FIX,
+}
+
+_CONTROLS = {
+    RANDOM: intervention_pb2.CONTROL_ARM_RANDOM,
+    DIRECTLY_SAMPLED: intervention_pb2.CONTROL_ARM_DIRECTLY_SAMPLED,
+    ORACLE: intervention_pb2.CONTROL_ARM_ORACLE,
 }
 
 
@@ -74,15 +93,38 @@ def planned(
     return message
 
 
-def emit_plan(state: RunState, plan: Plan) -> Emit:
-    """The plan itself, or the question whether it may be carried out."""
+def planned_control(
+    state: RunState, main: Plan, arm: Arm, orders: Sequence[tuple[Conditions, int]]
+) -> intervention_pb2.InterventionPlanned:
+    """The plan of a control: the main arm's with other examples. Nothing of it goes back into the main arm's."""
+    message = intervention_pb2.InterventionPlanned.FromString(main.event)
+    message.position.arm = arm.name
+    message.control = _CONTROLS[arm.name]
+    message.diagnosis_wanted = False
+    message.ClearField("plan_id")
+    message.ClearField("items")
+    for conditions, count in orders:
+        message.items.add(slice=slice_message(conditions), example_count=count)
+    words = ", ".join(f"{count} of {in_words(conditions)}" for conditions, count in orders)
+    message.rationale = f"control {arm.name}: {words}; all else as in plan {main.plan_id[:12]}"
+    message.plan_id = stable_hash("plan", state.run_id, str(main.round), raw(message))[:32]
+    return message
+
+
+def ordered_count(plan: Plan) -> int:
+    """Examples that a data plan orders."""
+    return sum(item.example_count for item in intervention_pb2.InterventionPlanned.FromString(plan.event).items)
+
+
+def emit_plan(state: RunState, plan: Plan, *, arms: Sequence[Arm] = ()) -> Emit:
+    """The plan itself, or the question whether it may be carried out. arms are the controls that follow it."""
     message = intervention_pb2.InterventionPlanned.FromString(plan.event)
     identity = f"{state.run_id}/{plan.plan_id}"
     if plan.state is not PlanState.WAITING:
         return Emit(message, state.run_id, identity, state.run_id)
-    question = loop_pb2.ApprovalRequested(
-        position=message.position, plan_id=plan.plan_id, summary=f"{message.rationale}; {_price(state, plan)}"
-    )
+    beside = f"; controls with as much each: {', '.join(arm.name for arm in arms)}" if arms else ""
+    summary = f"{message.rationale}; {_price(state, plan)}{beside}"
+    question = loop_pb2.ApprovalRequested(position=message.position, plan_id=plan.plan_id, summary=summary)
     return Emit(question, state.run_id, identity, state.run_id)
 
 
@@ -138,6 +180,34 @@ def emit_decision(
     return Emit(message, state.run_id, identity, state.run_id)
 
 
+def emit_arm(state: RunState, outcome: ArmOutcome, *, main_count: int) -> Emit:
+    """ArmCompared: exactly one per control of a round. main_count: new examples that the main arm trained on."""
+    place = (outcome.round, outcome.arm)
+    main = next(plan for plan in state.plans if (plan.round, plan.arm) == (outcome.round, ""))
+    control = next((plan for plan in state.plans if (plan.round, plan.arm) == place), None)
+    rows = [row for row in state.differences if (row.round, row.arm) == place]
+    message = arms_pb2.ArmCompared(
+        position=common_pb2.RunPosition(run_id=state.run_id, round=outcome.round, arm=outcome.arm),
+        plan_id=outcome.plan_id,
+        result=arms_pb2.ArmResult.Value(f"ARM_RESULT_{outcome.state.upper()}"),
+        reason=outcome.reason,
+        differences=[_difference(row) for row in sorted(rows, key=lambda row: row.position)],
+        main_example_count=main_count,
+    )
+    ours, measured = state.evaluation_of(main), state.evaluation_of(control) if control else None
+    if rows and ours and measured:
+        message.checkpoint.CopyFrom(completed(measured).checkpoint_ready.checkpoint)
+        message.main_checkpoint.CopyFrom(completed(ours).checkpoint_ready.checkpoint)
+    if control is not None:
+        batch, training, ours_trained = state.batch(control.plan_id), state.training(control), state.training(main)
+        message.example_count = batch.example_count if batch else 0
+        message.train_token_count = training.cost.token_count if training else 0
+        message.main_train_token_count = ours_trained.cost.token_count if rows and ours_trained else 0
+        cost = total(part.cost for part in (batch, training, measured) if part)
+        message.metering.CopyFrom(common_pb2.Metering(**cost._asdict()))
+    return Emit(message, state.run_id, f"{state.run_id}/{outcome.round}/{outcome.arm}", state.run_id)
+
+
 def emit_rollback(
     state: RunState,
     plan: Plan,
@@ -185,6 +255,7 @@ def emit_finish(state: RunState, *, outcome: Outcome, checkpoint: common_pb2.Art
 def summary(state: RunState, reason: str) -> str:
     """One sentence on what the rounds brought, what they spent, and why the run ends."""
     parts = [f"round {decided.round} {decided.decision}: {decided.reason}" for decided in _ordered(state.rounds)]
+    parts += [_arm_words(arm) for arm in sorted(state.arms, key=lambda arm: (arm.round, arm.arm))]
     used = [
         _spending(state, resource) for resource in sorted({row.resource for row in state.reservations} - {"wall_s"})
     ]
@@ -205,6 +276,24 @@ def _figures(answer: GateAnswer) -> str:
     return (
         f"{in_words(answer.conditions)} {answer.before:.1%} → {answer.after:.1%}"
         f" (n = {answer.n}, p = {answer.p_value:.2g})"
+    )
+
+
+def _arm_words(arm: ArmOutcome) -> str:
+    said = arm.reason if arm.state is ArmState.COMPARED else f"control {arm.arm}: {arm.reason}"
+    return f"round {arm.round} {said}"
+
+
+def _difference(row: ArmDifference) -> arms_pb2.ArmDifference:
+    return arms_pb2.ArmDifference(
+        slice=slice_message(row.conditions),
+        n=row.n,
+        only_main=row.only_main,
+        only_control=row.only_control,
+        both=row.both,
+        low=row.low,
+        high=row.high,
+        p_value=row.p_value,
     )
 
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.endings import note_ended
 from mendloop.bus.runtime import Emit
 from mendloop.controller import messages
+from mendloop.controller.arms import close_all, close_arm, compare_arm, plan_arms
 from mendloop.controller.domain import budget
+from mendloop.controller.domain.arms import CloseArm, CompareArm, PlanArms
 from mendloop.controller.domain.judgement import judge_candidate, judge_remeasured, passed, sealed_answer
 from mendloop.controller.domain.levels import standing_of
 from mendloop.controller.domain.pairs import pair
-from mendloop.controller.domain.planning import TooLittle, draft, in_words
+from mendloop.controller.domain.planning import TooLittle, draft
 from mendloop.controller.domain.records import (
     CheckpointKind,
     Gate,
@@ -30,8 +32,8 @@ from mendloop.controller.domain.records import (
     Round,
     RunState,
     SealedQuery,
-    total,
 )
+from mendloop.controller.domain.slices import in_words
 from mendloop.controller.domain.steps import (
     AskReview,
     Finish,
@@ -43,48 +45,16 @@ from mendloop.controller.domain.steps import (
     next_step,
 )
 from mendloop.controller.facts import past_of, raw, sealed_of, twins_of
-from mendloop.controller.ports import Elsewhere, Outcomes
+from mendloop.controller.world import World, prices_of, run_spec_of, settled
 from mendloop.core.errors import Permanent
 from mendloop.core.fixes import Fix, repaired_training
-from mendloop.core.recipe import PriceSettings, Recipe, TrainSettings
+from mendloop.core.recipe import Recipe, TrainSettings
 from mendloop.core.run_spec import RunSpec
-from mendloop.core.telemetry import Telemetry
 from mendloop.core.training import TrainingReport
 from mendloop.core.wire import artifact_of, artifact_ref
-from mendloop.v1 import common_pb2, loop_pb2
+from mendloop.v1 import common_pb2
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Effects:
-    """What is counted once the transaction stands."""
-
-    answers: list[GateAnswer] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-    def clear(self) -> None:
-        """Forget the effects of a transaction that did not stand."""
-        self.answers.clear()
-        self.outcomes.clear()
-
-    def count(self, telemetry: Telemetry) -> None:
-        """Add to the metrics."""
-        for answer in self.answers:
-            telemetry.add("mendloop_gates", gate=answer.gate, result="passed" if answer.passed else "failed")
-        for outcome in self.outcomes:
-            telemetry.add("mendloop_runs_finished", outcome=outcome.value)
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What the steps of one event share."""
-
-    outcomes: Outcomes
-    store: ArtifactStore
-    elsewhere: Elsewhere
-    now: float
-    effects: Effects
 
 
 def carry_on(state: RunState, world: World) -> tuple[RunState, Sequence[Emit]]:
@@ -96,7 +66,7 @@ def carry_on(state: RunState, world: World) -> tuple[RunState, Sequence[Emit]]:
             return state, [*emits, *out]
         if state.is_paused:
             break
-        spec = RunSpec.load(world.store, artifact_of(_run_spec(state)))
+        spec = RunSpec.load(world.store, artifact_of(run_spec_of(state)))
         recipe = spec.recipe
         step = next_step(state, recipe=recipe)
         if step is None:
@@ -109,6 +79,12 @@ def carry_on(state: RunState, world: World) -> tuple[RunState, Sequence[Emit]]:
             state, out = _review(state, step)
         elif isinstance(step, Judge):
             state, out = _judge(state, step, spec, world)
+        elif isinstance(step, PlanArms):
+            state, out = plan_arms(state, step, recipe, world)
+        elif isinstance(step, CompareArm):
+            state, out = compare_arm(state, step, recipe.budget.prices, world)
+        elif isinstance(step, CloseArm):
+            state, out = close_arm(state, step, recipe.budget.prices, world)
         else:
             state, out = _finish(state, step, world)
         emits += out
@@ -164,7 +140,7 @@ def _intervene(state: RunState, step: Intervene, recipe: Recipe, world: World) -
         planned,
         fixes=choice.fixes,
         checkpoint=messages.completed(step.baseline).checkpoint_ready.checkpoint,
-        run_spec=_run_spec(state),
+        run_spec=run_spec_of(state),
         training_report=report_ref,
     )
     plan = Plan(
@@ -181,7 +157,7 @@ def _intervene(state: RunState, step: Intervene, recipe: Recipe, world: World) -
     rows = budget.reserve(plan.plan_id, planned.requests)
     state = replace(state.with_plan(plan), reservations=(*state.reservations, *rows))
     _record_plan(state, plan, step, rationale=planned.rationale, store=world.store)
-    return state, [messages.emit_plan(state, plan)]
+    return state, [messages.emit_plan(state, plan, arms=recipe.control_arms if choice.kind is Kind.DATA else ())]
 
 
 def _repaired(report: TrainingReport, fixes: Sequence[tuple[str, str]]) -> TrainSettings:
@@ -238,7 +214,7 @@ def _judge(state: RunState, step: Judge, spec: RunSpec, world: World) -> tuple[R
         decided_at=world.now,
     )
     gates = tuple(Gate(decided.round, decided.arm, place, answer) for place, answer in enumerate(answers))
-    state = _settled(state, step.plan, spec.recipe.budget.prices).with_plan(replace(step.plan, state=verdict))
+    state = settled(state, step.plan, spec.recipe.budget.prices).with_plan(replace(step.plan, state=verdict))
     state = replace(state, rounds=(*state.rounds, decided), gates=(*state.gates, *gates))
     world.effects.answers += answers
     _record_gate(state, decided, answers, step, store=world.store)
@@ -258,9 +234,10 @@ def _asked(state: RunState, plan: Plan, answers: Sequence[GateAnswer], *, suite:
 
 def _finish(state: RunState, step: Finish, world: World) -> tuple[RunState, list[Emit]]:
     """Release what the run still holds and say how it ended."""
+    state, emits = close_all(state, reason=step.reason, world=world)
     plan = state.plan
     if plan is not None:
-        state = _settled(state, plan, _prices(state, world.store))
+        state = settled(state, plan, prices_of(state, world.store))
     if plan is not None and plan.state in (PlanState.WAITING, PlanState.REVIEWING):
         state = state.with_plan(replace(plan, state=PlanState.REFUSED))
     emit = messages.emit_finish(
@@ -274,38 +251,7 @@ def _finish(state: RunState, step: Finish, world: World) -> tuple[RunState, list
     )
     world.effects.outcomes.append(step.outcome)
     note_ended(world.store, state.run_id)
-    return replace(state, run=run), [emit]
-
-
-def _settled(state: RunState, plan: Plan, prices: PriceSettings) -> RunState:
-    """What the plan's work was metered at takes the place of what it held."""
-    training, batch, measured = state.training(plan), state.batch(plan.plan_id), state.evaluation(plan.round)
-    gpu_s = total(part.cost for part in (training, batch, measured) if part).gpu_s
-    usage = budget.Usage(gpu_s, batch.cost.token_count if batch else 0)
-    metered = {
-        budget.TRAIN_TOKENS: float(training.cost.token_count) if training else 0.0,
-        budget.NEW_EXAMPLES: float(state.added_count(plan)),
-        budget.WALL_S: sum(part.cost.wall_s for part in (training, batch, measured) if part),
-        **usage.by_resource(prices),
-    }
-    return replace(state, reservations=budget.settle(state.reservations, plan.plan_id, metered=metered))
-
-
-def _prices(state: RunState, store: ArtifactStore) -> PriceSettings:
-    """None at all where the run failed because its specification cannot be read."""
-    try:
-        return RunSpec.load(store, artifact_of(_run_spec(state))).recipe.budget.prices
-    except (Permanent, ValueError):
-        return PriceSettings()
-
-
-def _run_spec(state: RunState) -> common_pb2.ArtifactRef:
-    """The specification of the checkpoint that stands: a repaired evaluation brought its own."""
-    if state.standing is not None:
-        spec = messages.completed(state.standing).checkpoint_ready.run_spec
-        if spec.sha256:
-            return spec
-    return loop_pb2.LoopRequested.FromString(state.run.request).run_spec
+    return replace(state, run=run), [*emits, emit]
 
 
 def _standing_checkpoint(state: RunState, store: ArtifactStore) -> common_pb2.ArtifactRef:
@@ -313,7 +259,7 @@ def _standing_checkpoint(state: RunState, store: ArtifactStore) -> common_pb2.Ar
     if state.standing is not None:
         return messages.completed(state.standing).checkpoint_ready.checkpoint
     try:
-        return artifact_ref(RunSpec.load(store, artifact_of(_run_spec(state))).base)
+        return artifact_ref(RunSpec.load(store, artifact_of(run_spec_of(state))).base)
     except (Permanent, ValueError):
         return common_pb2.ArtifactRef()
 

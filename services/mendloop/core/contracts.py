@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError, Message
 
 from mendloop.core.errors import InvalidEvent
 from mendloop.v1 import (
+    arms_pb2,
     checkpoint_pb2,
     diagnosis_pb2,
     evaluation_pb2,
@@ -94,6 +95,7 @@ CONTRACTS: tuple[Contract, ...] = (
     Contract(checkpoint_pb2.CheckpointPromoted, _topic("checkpoint-promoted"), (CONTROLLER,), (GATEWAY,)),
     Contract(checkpoint_pb2.CheckpointRejected, _topic("checkpoint-rejected"), (CONTROLLER,), (GATEWAY,)),
     Contract(checkpoint_pb2.CheckpointRolledBack, _topic("checkpoint-rolled-back"), (CONTROLLER,), (GATEWAY,)),
+    Contract(arms_pb2.ArmCompared, _topic("arm-compared"), (CONTROLLER,), (GATEWAY,)),
     Contract(loop_pb2.BudgetExceeded, _topic("budget-exceeded"), (CONTROLLER,), (GATEWAY,)),
     Contract(loop_pb2.LoopFinished, _topic("loop-finished"), (CONTROLLER,), (GATEWAY,)),
     Contract(

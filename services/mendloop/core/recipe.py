@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
+from mendloop.core.arms import Arm, Arms, Dump, arm_of, without_unused
 from mendloop.core.errors import InvalidRecipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -247,7 +248,7 @@ class CurationSettings(_Section):
 class BudgetSettings(_Section):
     """What the run may spend; reserved before work starts."""
 
-    new_examples: Count = Field(64, description="Examples that may be added.")
+    new_examples: Count = Field(64, description="Examples that may be added; controls have as many of their own.")
     train_tokens: Count = Field(20_000_000, description="Tokens that candidate trainings may process.")
     wall_s: float = Field(3600, gt=0, description="Wall-clock seconds of the run.")
     gpu_s: float | None = Field(None, ge=0, description="GPU-seconds of the whole run; default: any number.")
@@ -322,6 +323,16 @@ class Recipe(_Section):
     rounds: int = Field(1, ge=1, description="Most rounds of intervention.")
     approval: bool = Field(False, description="Whether a person approves each intervention.")
     review: bool = Field(False, description="Whether people review each new batch before it is trained on.")
+    arms: Arms = Field(default_factory=list)
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: Dump) -> dict[str, Any]:
+        return without_unused(dump(self))
+
+    @property
+    def control_arms(self) -> tuple[Arm, ...]:
+        """The controls of a data round, in their order."""
+        return tuple(arm_of(setting) for setting in self.arms)
 
     @property
     def asks_student(self) -> bool:

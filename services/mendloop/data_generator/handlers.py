@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from mendloop.artifacts.tables import get_rows, put_rows
 from mendloop.axes.annotate import CLUSTER
 from mendloop.axes.placing import Places, unplaceable, with_places
 from mendloop.bus.runtime import Emit, Event, Handler
+from mendloop.core.arms import RANDOM
 from mendloop.core.errors import Interrupted
 from mendloop.core.events import stable_hash
 from mendloop.core.recipe import SuiteSettings
@@ -28,11 +29,14 @@ from mendloop.core.task_hooks import Operational, Principled
 from mendloop.core.tasks import Task
 from mendloop.core.telemetry import Telemetry
 from mendloop.core.wire import artifact_of, artifact_ref, conditions_of, slice_name
+from mendloop.data_generator.batch_lineage import batch_node, control_of
 from mendloop.data_generator.domain.audit import audit
 from mendloop.data_generator.domain.batch import Bench, Filled, Order, PairBench, fill, fill_pairs
 from mendloop.data_generator.domain.collection import Limits
+from mendloop.data_generator.domain.controls import POOL, control_sources, looks_into_corpus
+from mendloop.data_generator.domain.curation import Curated
 from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS, Funnel, Rules
-from mendloop.data_generator.domain.ledger import SLICE, STUDENT, TEACHER, Ledger
+from mendloop.data_generator.domain.ledger import SLICE, SOURCE, STUDENT, TEACHER, Ledger
 from mendloop.data_generator.domain.preferences import PairFunnel, PairRules
 from mendloop.data_generator.domain.selection import Selection
 from mendloop.data_generator.ports import (
@@ -86,6 +90,8 @@ class _Material:
     marks: EvaluationMarks
     sources: Sequence[Source]
     teaching: Teaching
+    control: str
+    """Name of the control arm; empty for the loop's own batch."""
 
 
 def handlers(ports: Ports) -> dict[type[Message], Handler]:
@@ -104,17 +110,7 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
     spec = RunSpec.load(ports.store, artifact_of(plan.run_spec))
     orders = _orders(plan, spec=spec)
     material = _gather(spec, orders, plan=plan, is_stopping=event.is_stopping, ports=ports)
-    curation = curated_corpus(
-        plan,
-        orders,
-        spec=spec,
-        task=material.task,
-        corpus=material.corpus,
-        can_verify=_can_verify(material),
-        places=material.places,
-        store=ports.store,
-        ledger=ledger,
-    )
+    curation = _curated(plan, orders, spec=spec, material=material, ledger=ledger, ports=ports)
     before, material = material.corpus, replace(material, corpus=list(curation.known))
     filled = _fill(orders, event=event, material=material, ledger=ledger, ports=ports)
     examples = [example for part in filled for example in part.examples]
@@ -123,7 +119,7 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         ledger.note(TEACHER, f"{unmetered} replies of the teacher came without a token count: they are not metered")
     record, batch = _stored(filled, asked_for_pairs=_pairs_of(material) is not None, store=ports.store)
     corpus = put_rows(ports.store, curation.corpus, kind=Example) if curation.facts else None
-    node = _node(
+    node = batch_node(
         plan,
         batch=batch,
         filled=filled,
@@ -131,6 +127,7 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         facts={
             "audit": audit(before, examples, kept=curation.corpus),
             **({"corpus": {"sha256": corpus.sha256, **curation.facts}} if corpus else {}),
+            **({"control": material.control} if material.control else {}),
         },
     )
     manifest = lineage.record(ports.store, node)
@@ -144,7 +141,7 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
         metering=common_pb2.Metering(wall_s=ports.clock() - started, token_count=tokens),
         plan=plan,
         record=record,
-        awaits_review=spec.recipe.review and bool(examples),
+        awaits_review=spec.recipe.review and bool(examples) and not material.control,
         corpus=artifact_ref(corpus) if corpus else None,
     )
     log.info("batch ready", extra={**_place(plan), "examples": len(examples), "drops": ledger.count_by_stage()})
@@ -166,6 +163,7 @@ def _gather(
         pool = places.placed([_with_axes(row, task=ports.task_of(spec)) for row in pool])
     corpus = [_with_axes(row, task=task) for row in get_rows(ports.store, spec.corpus, kind=Example)]
     marks = _marks(ports.store, spec.fingerprints)
+    control = control_of(plan)
     student = None
     if ports.open_student is not None and spec.recipe.asks_student:
         student = ports.open_student(spec, artifact_of(plan.checkpoint))
@@ -180,8 +178,16 @@ def _gather(
         token_limit=plan.teacher_token_limit,
     )
     teaching = ports.open_teaching(assignment)
-    told = [_with_axes(row, task=task) for row in pool] if spec.recipe.retrieval else ()
-    shelf = shelf_of(spec, told, places=places, is_stopping=is_stopping, store=ports.store)
+    told = [_with_axes(row, task=task) for row in pool] if spec.recipe.retrieval or control else ()
+    if control:
+        others = [s for s in ports.open_sources(task, spec.recipe.task, ()) if s.name != POOL]
+        sources = control_sources(
+            control, pool=told, teachers=teaching.beside(others), asks_pool=teaching.place != "alone"
+        )
+    else:
+        shelf = shelf_of(spec, told, places=places, is_stopping=is_stopping, store=ports.store)
+        beside = teaching.beside(ports.open_sources(task, spec.recipe.task, pool))
+        sources = [*(ports.open_retrieval(shelf) if shelf else ()), *beside]
     return _Material(
         task=task,
         suite=spec.recipe.suite,
@@ -189,11 +195,34 @@ def _gather(
         places=places,
         corpus=corpus,
         marks=marks,
-        sources=[
-            *(ports.open_retrieval(shelf) if shelf else ()),
-            *teaching.beside(ports.open_sources(task, spec.recipe.task, pool)),
-        ],
+        sources=sources,
         teaching=teaching,
+        control=control,
+    )
+
+
+def _curated(
+    plan: intervention_pb2.InterventionPlanned,
+    orders: Sequence[Order],
+    *,
+    spec: RunSpec,
+    material: _Material,
+    ledger: Ledger,
+    ports: Ports,
+) -> Curated:
+    """The corpus that the round replays. A control replays the run's own: it stands against curation too."""
+    if material.control:
+        return Curated(material.corpus, material.corpus)
+    return curated_corpus(
+        plan,
+        orders,
+        spec=spec,
+        task=material.task,
+        corpus=material.corpus,
+        can_verify=_can_verify(material),
+        places=material.places,
+        store=ports.store,
+        ledger=ledger,
     )
 
 
@@ -243,6 +272,9 @@ def _fill(orders: list[Order], *, event: Event, material: _Material, ledger: Led
         why = unplaceable(order.conditions, material.suite, places=material.places)
         if why:
             ledger.note(SLICE, f"{order.name}: no example can be placed in this slice: {why}")
+        elif material.control == RANDOM and _pairs_of(material) is not None:
+            why = "a pool holds no preference pairs"
+            ledger.note(SOURCE, f"{order.name}: {why}")
         filled.append(Filled(order, ()) if why else filling(order))
         found = len(filled[-1].examples)
         log.info("slice filled", extra={**_place(plan), "slice": order.name, "found": found, "ordered": order.count})
@@ -281,14 +313,15 @@ def _stored(filled: Sequence[Filled], *, asked_for_pairs: bool, store: ArtifactS
 
 def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Callable[[str, int], None]) -> Bench:
     known = ports.open_index()
-    known.add(material.corpus)
+    shunned = material.corpus if looks_into_corpus(material.control) else []
+    known.add(shunned)
     can_verify, confirms = _can_verify(material), material.teaching.confirms
     rules = Rules(
         verify=material.task.verify,
         annotate=material.task.annotate,
         held_out=material.marks.fingerprints,
         holds_item=material.marks.holds_item,
-        in_corpus=frozenset(fingerprint(example.prompt) for example in material.corpus),
+        in_corpus=frozenset(fingerprint(example.prompt) for example in shunned),
         can_verify=can_verify,
         operations=material.task.operations if isinstance(material.task, Operational) else None,
         checks=(confirms,) if confirms is not None and not can_verify else (),
@@ -307,7 +340,7 @@ def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Ca
 
 def _window(material: _Material, order: Order, *, ledger: Ledger) -> Sequence[Check]:
     """The window of pass rates, where the recipe asks for one and it applies to the slice."""
-    if material.teaching.window is None:
+    if material.teaching.window is None or material.control:
         return ()
     if order.cause not in material.window_causes:
         reason = f"{order.name}: pass rates are not asked for: its cause is {order.cause or 'not named'}"
@@ -324,38 +357,6 @@ def _can_verify(material: _Material) -> bool:
             return False
 
     return any(confirms(example) for example in material.corpus[:VERIFIER_PROBES])
-
-
-def _node(
-    plan: intervention_pb2.InterventionPlanned,
-    *,
-    batch: Artifact,
-    filled: Sequence[Filled],
-    ledger: Ledger,
-    facts: Mapping[str, object],
-) -> lineage.Node:
-    told = {
-        "examples": sum(len(part.examples) for part in filled),
-        "ordered": sum(part.order.count for part in filled),
-        "slices": [
-            {
-                "slice": part.order.name,
-                "ordered": part.order.count,
-                "found": len(part.examples),
-                "seed": part.order.seed,
-            }
-            for part in filled
-        ],
-        "sources": _source_counts(filled),
-        "drops": [asdict(row) for row in ledger.rows()],
-        **facts,
-    }
-    return lineage.Node(f"batch:{batch.sha256}", plan.position.run_id, (f"plan:{plan.plan_id}",), told)
-
-
-def _source_counts(filled: Sequence[Filled]) -> dict[str, int]:
-    names = [example.source for part in filled for example in part.examples]
-    return {name: names.count(name) for name in sorted(set(names))}
 
 
 def _count(examples: Sequence[Example], *, ledger: Ledger, ports: Ports) -> None:

@@ -126,7 +126,7 @@ def on_evaluation_shard(event: Event, *, ports: Ports) -> list[Emit]:
         is_stopping=event.is_stopping,
     )
     sealed_cost = Cost()
-    if spec.sealed_items is not None:
+    if spec.sealed_items is not None and not shard.position.arm:
         sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
         sealed_cost = measurement.scored(sealed_items, kept_in=ports.sealed_outcomes).cost
     scored = measurement.scored(get_rows(ports.store, spec.items, kind=Item), kept_in=ports.outcomes)
@@ -262,7 +262,9 @@ def _id_of(spec: RunSpec, checkpoint: common_pb2.ArtifactRef) -> str:
 
 
 def _identity(shard: evaluation_pb2.ShardScored) -> str:
-    return f"{shard.position.run_id}/{shard.position.round}/{shard.evaluation_id}"
+    """A control that became the same checkpoint as the main arm shares its outcomes, and needs an answer of its own."""
+    position = shard.position
+    return "/".join([position.run_id, str(position.round), shard.evaluation_id, *filter(None, [position.arm])])
 
 
 def _is_last(shard: evaluation_pb2.ShardScored, *, store: ArtifactStore) -> bool:
@@ -284,7 +286,7 @@ def _whole(shard: evaluation_pb2.ShardScored, spec: RunSpec, *, ports: Ports) ->
     nodes = open_clusters(spec, rules=rules, store=ports.store, embedder=ports.embedder)
     item_ids = {item.item_id for item in items}
     whole = _merged(shard, kept_in=ports.outcomes, item_ids=item_ids, repeats=repeats, nodes=nodes)
-    if spec.sealed_items is None:
+    if spec.sealed_items is None or shard.position.arm:
         return whole, whole.cost
     sealed_items = get_rows(ports.sealed_store, spec.sealed_items, kind=Item)
     sealed_ids = {item.item_id for item in sealed_items}
@@ -323,7 +325,7 @@ def _sealed(
 ) -> list[evaluation_pb2.SealedComparison]:
     """Paired counts of a candidate against its baseline; empty, with the reason logged, where there are none."""
     ready = shard.checkpoint_ready
-    if ready.kind != checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE or not ready.baseline.sha256:
+    if ready.kind != checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE or not ready.baseline.sha256 or ready.position.arm:
         return []
     before = _id_of(spec, ready.baseline)
     facts = {"run_id": shard.position.run_id, "evaluation_id": shard.evaluation_id, "baseline_evaluation_id": before}

@@ -56,6 +56,8 @@ def twin_round(
     """The twins of a candidate's round; None, with the reason logged where it is unexpected, where there are none."""
     if spec.twins is None or ready.kind != checkpoint_pb2.CHECKPOINT_KIND_CANDIDATE or not ready.baseline.sha256:
         return None
+    if ready.position.arm:
+        return None  # no control is promoted, so none is put before items that nobody else may see
     found = outcomes.find(baseline_id, WHOLE)
     if found is None:
         facts = {"run_id": ready.position.run_id, "baseline_evaluation_id": baseline_id}

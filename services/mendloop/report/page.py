@@ -12,6 +12,7 @@ from mendloop.report.plots import (
     Estimate,
     Span,
     Trend,
+    arm_differences,
     gate_forest,
     loss_curves,
     slice_accuracy,
@@ -43,6 +44,7 @@ def _run(summary: Document) -> Document:
         "plans": [{**plan, "funnel": _funnel(plan)} for plan in summary["plans"]],
         "slice_plot": _slice_plot(summary),
         "trend_plot": _trend_plot(summary),
+        "arm_plot": _arm_plot(summary),
         "gate_plot": gate_forest([_difference(gate) for gate in gates], margin=_margin(summary)) if gates else "",
         "timeline": _timeline(summary),
         "loss_plot": _loss_plot(summary),
@@ -105,8 +107,24 @@ def _margin(summary: Document) -> float:
 
 
 def _timeline(summary: Document) -> str:
-    spans = [Span(f"{s['stage']}, round {s['round']}", s["start_s"], s["end_s"]) for s in summary["stages"]]
+    spans = [Span(_stage_label(s), s["start_s"], s["end_s"]) for s in summary["stages"]]
     return timeline(spans) if spans else ""
+
+
+def _stage_label(stage: Document) -> str:
+    return f"{stage['stage']}, round {stage['round']}" + (f", {stage['arm']}" if stage["arm"] else "")
+
+
+def _arm_plot(summary: Document) -> str:
+    rows = [
+        (
+            f"round {arm['round']}, {arm['arm']}: {row['slice']}",
+            Estimate(row["difference"], row["low"], row["high"], row["n"]),
+        )
+        for arm in summary["arms"]
+        for row in arm["differences"]
+    ]
+    return arm_differences(rows) if rows else ""
 
 
 def _loss_plot(summary: Document) -> str:

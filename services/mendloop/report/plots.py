@@ -137,6 +137,18 @@ def gate_forest(rows: Sequence[Difference], *, margin: float) -> str:
         return as_svg(figure, title="Gates")
 
 
+def arm_differences(rows: Sequence[tuple[str, Estimate]]) -> str:
+    """Differences main arm - control with their intervals: right of the line the loop's own batch did better."""
+    with styled():
+        figure, axes = _canvas(len(rows), row_height=0.3)
+        for index, (_, estimate) in enumerate(rows):
+            _point(axes, estimate, y=index, colour=AFTER)
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        _rows(axes, [f"{label} (n={estimate.n})" for label, estimate in rows])
+        axes.set_xlabel("accuracy of the main arm - the control's, on the same items, 95 % interval")
+        return as_svg(figure, title="Control arms")
+
+
 def evidence_shares(rows: Sequence[tuple[str, Estimate]]) -> str:
     """Probe measurements that are shares, each with its interval."""
     with styled():

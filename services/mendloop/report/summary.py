@@ -14,6 +14,7 @@ from mendloop.artifacts.lineage import Node, ancestry, find
 from mendloop.artifacts.store import Artifact, ArtifactStore
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.training import TrainingReport
+from mendloop.report.arms import arm_documents
 from mendloop.report.batches import batch_document, counts_document
 from mendloop.report.trends import trends_of
 from mendloop.report.verdicts import verdict_document
@@ -43,10 +44,11 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "seconds": _seconds(view),
         "verdicts": [
             verdict_document(diagnosis, number=part.number, store=store)
-            for part in view.rounds
+            for part in view.main
             for diagnosis in part.diagnoses
         ],
-        "plans": [_plan(view.run_id, part, part.plan, store=store) for part in view.rounds if part.plan is not None],
+        "plans": [_plan(view.run_id, part, part.plan, store=store) for part in view.main if part.plan is not None],
+        "arms": arm_documents(view, store=store),
         "slices": _slices(view),
         "trends": trends_of(view, store=store),
         "judged": _judged_rows(view, store),
@@ -61,9 +63,7 @@ def summarize(view: RunView, *, store: ArtifactStore) -> Document:
         "trainings": [_training(store, name, report) for name, report in _reports(view)],
         "checkpoint": _standing(view),
         "lineage": [_node(node) for node in _lineage(view, store)],
-        "training_failures": [
-            _training_failure(part.training_failure) for part in view.rounds if part.training_failure
-        ],
+        "training_failures": [_training_failure(part.training_failure) for part in view.main if part.training_failure],
         "dead_letters": [f"{letter.handler}: {letter.reason}" for letter in view.dead_letters],
     }
 
@@ -107,7 +107,7 @@ def _fix(fix: Fix) -> str:
 
 def _slices(view: RunView) -> list[Document]:
     """Each slice of the first evaluation, with its accuracy on the checkpoint that was last judged."""
-    measured = [part for part in view.rounds if part.evaluation is not None]
+    measured = [part for part in view.main if part.evaluation is not None]
     if not measured or measured[0].evaluation is None:
         return []
     first, last = measured[0].evaluation, _judged(view)
@@ -139,7 +139,7 @@ def _slices(view: RunView) -> list[Document]:
 def _judged_rows(view: RunView, store: ArtifactStore) -> list[Document]:
     """What the evaluator kept of its suite's detectors; of rounds that measured anything."""
     rows = []
-    for part in view.rounds:
+    for part in view.main:
         raw = store.get_doc(JUDGED, part.evaluation.evaluation_id) if part.evaluation is not None else None
         rows += [{"round": part.number, **row} for row in json.loads(raw)] if raw else []
     return rows
@@ -167,7 +167,7 @@ def _estimate(accuracy: Accuracy) -> Document:
 
 def _judged(view: RunView) -> RoundView | None:
     """The round whose checkpoint stands, else the one that was judged last."""
-    judged = [part for part in view.rounds if part.number > 0 and part.evaluation is not None]
+    judged = [part for part in view.main if part.number > 0 and part.evaluation is not None]
     promoted = [part for part in judged if part.decision is not None and part.decision.promoted]
     found = promoted or judged
     return found[-1] if found else None
@@ -179,12 +179,15 @@ def _decision(view: RunView) -> Decision | None:
 
 
 def _budget(view: RunView) -> Document:
-    """What candidates used, beside the limits of the recipe. The base training is no candidate."""
+    """What candidates used, beside the limits of the recipe. The base training is no candidate.
+
+    Tokens are of all arms; examples of the main arm, for each control has as many of its own.
+    """
     used = [part for part in view.rounds if part.number > 0]
     limits = view.recipe
     return {
         "new_examples": {
-            "used": sum(part.added_count for part in used),
+            "used": sum(part.added_count for part in used if not part.arm),
             "limit": limits.new_examples if limits else None,
         },
         "train_tokens": {
@@ -208,6 +211,7 @@ def _spans(view: RunView) -> Iterator[Document]:
             yield {
                 "stage": time.stage,
                 "round": time.round,
+                "arm": time.arm,
                 "start_s": round((time.started_at - start).total_seconds(), 2),
                 "end_s": round((time.ended_at - start).total_seconds(), 2),
             }
@@ -216,7 +220,8 @@ def _spans(view: RunView) -> Iterator[Document]:
 def _reports(view: RunView) -> Iterator[tuple[str, Artifact]]:
     for part in view.rounds:
         if part.ready is not None and part.ready.training_report is not None:
-            yield ("base training" if part.number == 0 else f"round {part.number}"), part.ready.training_report
+            name = "base training" if part.number == 0 else f"round {part.number}"
+            yield (f"{name}, {part.arm}" if part.arm else name), part.ready.training_report
 
 
 def _training(store: ArtifactStore, name: str, artifact: Artifact) -> Document:

@@ -75,6 +75,7 @@ def _round(part: RoundView) -> dict[str, object]:
         "failures": _json(part.failures),
         "diagnoses": _json(part.diagnoses),
         "decision": _json(part.decision),
+        "comparison": _json(part.comparison),
         "cost": _json(part.cost),
     }
 

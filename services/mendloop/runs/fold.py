@@ -20,7 +20,15 @@ from mendloop.core.events import Envelope
 from mendloop.runs import messages, parts
 from mendloop.runs.model import RoundView, RunView
 from mendloop.runs.values import UNKNOWN_TIME, Stamp
-from mendloop.v1 import checkpoint_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2, loop_pb2, operations_pb2
+from mendloop.v1 import (
+    arms_pb2,
+    checkpoint_pb2,
+    diagnosis_pb2,
+    evaluation_pb2,
+    intervention_pb2,
+    loop_pb2,
+    operations_pb2,
+)
 
 
 class _Stamped(Protocol):
@@ -196,6 +204,10 @@ def _promoted(part: RoundView, m: checkpoint_pb2.CheckpointPromoted, at: Stamp) 
     return replace(part, decision=_older(part.decision, messages.promotion(m, at)))
 
 
+def _compared(part: RoundView, m: arms_pb2.ArmCompared, at: Stamp) -> RoundView:
+    return replace(part, comparison=_older(part.comparison, messages.comparison(m, at)))
+
+
 def _rejected(part: RoundView, m: checkpoint_pb2.CheckpointRejected, at: Stamp) -> RoundView:
     return replace(part, decision=_older(part.decision, messages.rejection(m, at)))
 
@@ -223,4 +235,5 @@ _ON_ROUND: dict[type[Message], Callable[[RoundView, Any, Stamp], RoundView]] = {
     intervention_pb2.DataBatchReady: _batch,
     checkpoint_pb2.CheckpointPromoted: _promoted,
     checkpoint_pb2.CheckpointRejected: _rejected,
+    arms_pb2.ArmCompared: _compared,
 }

@@ -12,6 +12,7 @@ from mendloop.core.wire import artifact_of, conditions_of, slice_name
 from mendloop.runs import parts, values
 from mendloop.runs.values import Stamp
 from mendloop.v1 import (
+    arms_pb2,
     checkpoint_pb2,
     common_pb2,
     diagnosis_pb2,
@@ -209,6 +210,29 @@ def rejection(message: checkpoint_pb2.CheckpointRejected, stamp: Stamp) -> parts
         _gates(message.gates),
         message.reason,
     )
+
+
+def comparison(message: arms_pb2.ArmCompared, stamp: Stamp) -> parts.ArmComparison:
+    """A control arm that is over."""
+    return parts.ArmComparison(
+        stamp,
+        _named(arms_pb2.ArmResult.DESCRIPTOR, message.result, prefix="ARM_RESULT_").lower(),
+        message.reason,
+        message.plan_id,
+        artifact(message.checkpoint),
+        artifact(message.main_checkpoint),
+        tuple(_difference(row) for row in message.differences),
+        message.example_count,
+        message.main_example_count,
+        message.train_token_count,
+        message.main_train_token_count,
+        cost(message.metering),
+    )
+
+
+def _difference(row: arms_pb2.ArmDifference) -> parts.ArmDifference:
+    main, control = (values.exact_accuracy(row.both + alone, row.n) for alone in (row.only_main, row.only_control))
+    return parts.ArmDifference(capability_slice(row.slice), row.n, main, control, row.low, row.high, row.p_value)
 
 
 def finish(message: loop_pb2.LoopFinished, stamp: Stamp) -> parts.Finish:

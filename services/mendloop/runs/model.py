@@ -11,6 +11,7 @@ from datetime import datetime
 from mendloop.runs.parts import (
     ApprovalAnswer,
     ApprovalQuestion,
+    ArmComparison,
     Batch,
     BudgetStop,
     Cancellation,
@@ -56,6 +57,8 @@ class RoundView:
     failures: tuple[Failure, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     decision: Decision | None = None
+    comparison: ArmComparison | None = None
+    """ArmCompared, of a control arm: nothing else is decided about it."""
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -71,8 +74,8 @@ class RoundView:
 
     @property
     def is_judged(self) -> bool:
-        """Whether gates decide on the round's checkpoint: it is no base."""
-        return self.checkpoint is not None and self.checkpoint.kind != "base"
+        """Whether gates decide on the round's checkpoint: it is neither a base nor a control's."""
+        return self.checkpoint is not None and self.checkpoint.kind != "base" and not self.arm
 
     @property
     def shards_done(self) -> int:
@@ -124,6 +127,16 @@ class RunView:
     def recipe_name(self) -> str:
         """Name of the recipe; empty where the run specification was not read."""
         return self.recipe.name if self.recipe else ""
+
+    @property
+    def main(self) -> tuple[RoundView, ...]:
+        """The rounds of the main arm, in order."""
+        return tuple(part for part in self.rounds if not part.arm)
+
+    @property
+    def controls(self) -> tuple[RoundView, ...]:
+        """The rounds of control arms, by number and arm."""
+        return tuple(part for part in self.rounds if part.arm)
 
     @property
     def current(self) -> RoundView | None:

@@ -290,6 +290,38 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmDifference:
+    """The main arm's candidate against a control's on one slice; low and high bound main - control."""
+
+    slice: Slice
+    n: int
+    main: Accuracy
+    control: Accuracy
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArmComparison:
+    """ArmCompared. result is compared, failed or left_out; only a compared one has differences."""
+
+    stamp: Stamp
+    result: str
+    reason: str
+    plan_id: str
+    checkpoint: Artifact | None
+    main_checkpoint: Artifact | None
+    differences: tuple[ArmDifference, ...]
+    """All items first, then the round's targets."""
+    example_count: int
+    main_example_count: int
+    train_token_count: int
+    main_train_token_count: int
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetStop:
     """BudgetExceeded."""
 

@@ -65,7 +65,10 @@ def seconds_by_stage(view: RunView, *, now: datetime | None = None) -> dict[str,
 def stage_of(view: RunView) -> str:
     """The stage that works now, e.g. diagnosis; empty for a finished run, or where no event tells."""
     opened = [time for time in stage_times(view) if time.ended_at is None]
-    return max(opened, key=lambda time: (time.round, time.started_at)).stage if opened else ""
+    if not opened:
+        return ""
+    # While control arms work, the main arm plans nothing: it waits for them.
+    return max(opened, key=lambda time: (time.round, time.stage != PLANNING, time.started_at)).stage
 
 
 def state_of(view: RunView) -> str:
@@ -124,7 +127,8 @@ def _intervals(view: RunView, part: RoundView, following: RoundView | None) -> I
     planned_at = (_at(following.question) or _at(following.plan)) if following else None
     if part.is_judged:
         yield GATES, _at(evaluation), _at(part.decision) or planned_at
-    yield PLANNING, _planning_start(part), planned_at
+    if not part.arm:
+        yield PLANNING, _planning_start(part), planned_at
 
 
 def _training_start(part: RoundView) -> datetime | None:

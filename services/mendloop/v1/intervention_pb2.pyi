@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mendloop.v1 import common_pb2 as _common_pb2
 from mendloop.v1 import diagnosis_pb2 as _diagnosis_pb2
 import builtins as _builtins
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ControlArm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ControlArmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ControlArm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTROL_ARM_UNSPECIFIED: _ControlArm.ValueType  # 0
+    """The main arm: the plan is no control."""
+    CONTROL_ARM_RANDOM: _ControlArm.ValueType  # 1
+    """Drawn at random from the pool."""
+    CONTROL_ARM_DIRECTLY_SAMPLED: _ControlArm.ValueType  # 2
+    """As the suite's own items: the family's teacher without a target, then the pool."""
+    CONTROL_ARM_ORACLE: _ControlArm.ValueType  # 3
+    """From the regions that the recipe names; the plan's items have them as slices."""
+
+class ControlArm(_ControlArm, metaclass=_ControlArmEnumTypeWrapper):
+    """Where the examples of a control arm come from."""
+
+CONTROL_ARM_UNSPECIFIED: ControlArm.ValueType  # 0
+"""The main arm: the plan is no control."""
+CONTROL_ARM_RANDOM: ControlArm.ValueType  # 1
+"""Drawn at random from the pool."""
+CONTROL_ARM_DIRECTLY_SAMPLED: ControlArm.ValueType  # 2
+"""As the suite's own items: the family's teacher without a target, then the pool."""
+CONTROL_ARM_ORACLE: ControlArm.ValueType  # 3
+"""From the regions that the recipe names; the plan's items have them as slices."""
+Global___ControlArm: _TypeAlias = ControlArm  # noqa: Y015
 
 @_typing.final
 class PlanItem(_message.Message):
@@ -78,6 +107,7 @@ class InterventionPlanned(_message.Message):
     RATIONALE_FIELD_NUMBER: _builtins.int
     GPU_S_LIMIT_FIELD_NUMBER: _builtins.int
     TEACHER_TOKEN_LIMIT_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Id of the plan: hash of its content."""
     kind: _diagnosis_pb2.InterventionKind.ValueType
@@ -94,13 +124,19 @@ class InterventionPlanned(_message.Message):
     """GPU-seconds that making the data, training and measuring may take together; 0 where they are not limited."""
     teacher_token_limit: _builtins.int
     """Tokens that teachers may generate; 0 where they are not limited."""
+    control: Global___ControlArm.ValueType
+    """Which control arm the plan is of, at the budget of the round's main arm. Read by the data generator; unspecified for
+    the main arm.
+    """
     @_builtins.property
     def position(self) -> _common_pb2.RunPosition:
         """Position of the round that will try it."""
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanItem]:
-        """Data to add; empty unless kind is DATA."""
+        """Data to add; empty unless kind is DATA. Of a control the slices are not those that failed: all items, or the regions
+        that the recipe names.
+        """
 
     @_builtins.property
     def fixes(self) -> _containers.RepeatedCompositeFieldContainer[_diagnosis_pb2.SettingFix]:
@@ -135,10 +171,11 @@ class InterventionPlanned(_message.Message):
         rationale: _builtins.str = ...,
         gpu_s_limit: _builtins.float = ...,
         teacher_token_limit: _builtins.int = ...,
+        control: Global___ControlArm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "position", b"position", "run_spec", b"run_spec", "training_report", b"training_report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "diagnosis_wanted", b"diagnosis_wanted", "fixes", b"fixes", "gpu_s_limit", b"gpu_s_limit", "items", b"items", "kind", b"kind", "plan_id", b"plan_id", "position", b"position", "rationale", b"rationale", "replay_share", b"replay_share", "run_spec", b"run_spec", "teacher_token_limit", b"teacher_token_limit", "train_token_limit", b"train_token_limit", "training_report", b"training_report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "control", b"control", "diagnosis_wanted", b"diagnosis_wanted", "fixes", b"fixes", "gpu_s_limit", b"gpu_s_limit", "items", b"items", "kind", b"kind", "plan_id", b"plan_id", "position", b"position", "rationale", b"rationale", "replay_share", b"replay_share", "run_spec", b"run_spec", "teacher_token_limit", b"teacher_token_limit", "train_token_limit", b"train_token_limit", "training_report", b"training_report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

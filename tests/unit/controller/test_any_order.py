@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from controller_world import BETTER, HARMFUL, LOOK, WEAK, World, of, only, sealed_counts
+from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mendloop.bus.runtime import Event
 from mendloop.v1 import checkpoint_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
+
+ARMS = ["random", "directly-sampled", {"oracle": {"verb": "jump"}}]
+PRICED = {"gpu_s": 4000, "money": 100, "prices": {"gpu_hour": 2.0, "teacher_mtokens": 1.0}}
+"""Shares of it depend on what was settled before."""
 
 
 def two_rounds(world: World) -> None:
@@ -70,11 +75,42 @@ def reviewed_batch(world: World) -> None:
     world.send(ready, world.evaluated(ready, BETTER, sealed=sealed_counts()))
 
 
+def control_arms(world: World) -> None:
+    """Two rounds with controls: compared, empty, diverged, given up by the evaluator, and left out where money ends."""
+    base_ready = world.base_ready(report=world.report())
+    base = world.evaluated(base_ready, WEAK, weak=2)
+    out = world.send(world.requested(), base_ready, base, world.diagnosed(base), world.diagnosed(base, LOOK, failed=0))
+    plan = only(out, intervention_pb2.InterventionPlanned)
+    random, direct, oracle = of(world.send(world.batched(plan, count=30)), intervention_pb2.InterventionPlanned)
+    ready = world.candidate_ready(plan)
+    measured = world.evaluated(ready, {**BETTER, "jump": 60}, weak=1, sealed=sealed_counts())
+    out = world.send(ready, measured, world.diagnosed(measured, failed=40))
+    assert of(out, intervention_pb2.InterventionPlanned) == []  # the next round waits for the controls
+    world.send(*measured_control(world, random, {**WEAK, "jump": 20}))
+    world.send(world.batched(direct, count=0))
+    out = world.send(world.batched(oracle, count=30), world.diverged(oracle))
+    second = only(out, intervention_pb2.InterventionPlanned)
+    arms = of(world.send(world.batched(second, count=30)), intervention_pb2.InterventionPlanned)
+    ready = world.candidate_ready(second)
+    world.send(ready, world.evaluated(ready, HARMFUL, sealed=sealed_counts()))
+    world.send(*measured_control(world, arms[0], WEAK), *measured_control(world, arms[1], HARMFUL))
+    lost = world.candidate_ready(arms[2])
+    world.send(world.batched(arms[2], count=30), lost, world.dead(lost, handler="evaluator"))
+
+
+def measured_control(
+    world: World, plan: intervention_pb2.InterventionPlanned, correct: dict[str, int]
+) -> list[Message]:
+    ready = world.candidate_ready(plan)
+    return [world.batched(plan, count=30), ready, world.evaluated(ready, correct)]
+
+
 SCENARIOS: dict[str, tuple[Callable[[World], None], dict[str, object], int]] = {
     "two rounds": (two_rounds, {"rounds": 2}, 5),
     "approved training fix": (approved_training_fix, {"approval": True}, 4),
     "replayed more": (replayed_more, {"rounds": 2}, 5),
     "reviewed batch": (reviewed_batch, {"review": True}, 5),
+    "control arms": (control_arms, {"rounds": 2, "arms": ARMS, "budget": PRICED}, 17),
 }
 
 
@@ -101,7 +137,7 @@ def _again(world: World, events: list[Event]) -> World:
     """A second controller on the same artifacts gets the events in another order."""
     other = World.__new__(World)
     other.__dict__.update(world.__dict__)
-    asked = {name: getattr(world.recipe, name) for name in ("rounds", "approval", "review")}
+    asked = {name: getattr(world.recipe, name) for name in ("rounds", "approval", "review", "arms", "budget")}
     fresh = World(Path(str(world.store._root)), **asked)
     other.runs, other.emitted = fresh.runs, []
     other.ports = fresh.ports

@@ -97,7 +97,7 @@ def test_plan_reserves_its_share_of_what_is_left_of_gpu_seconds_tokens_and_money
 def test_plan_that_needs_more_than_its_share_asks_for_its_need_and_is_refused_where_it_does_not_fit() -> None:
     need = Usage(gpu_s=90)
     outside = Usage(gpu_s=20)
-    asked = metered_requests((), PRICED, need=need, outside=outside, rounds_left=4, has_teacher=False)
+    asked = metered_requests((), PRICED, need=need, outside=outside, parts_left=4, has_teacher=False)
     missing = shortage((), PRICED, requests=asked, elapsed_s=0, outside=outside)
     assert asked[GPU_S] == 90
     assert missing is not None
@@ -107,7 +107,7 @@ def test_plan_that_needs_more_than_its_share_asks_for_its_need_and_is_refused_wh
 def test_share_that_is_all_that_is_left_fits_in_spite_of_rounding() -> None:
     budget = BudgetSettings(gpu_s=0.3)
     ledger = settle(reserve("p1", {GPU_S: 0.1}), "p1", metered={GPU_S: 0.1})
-    asked = metered_requests(ledger, budget, need=Usage(), outside=Usage(), rounds_left=1, has_teacher=True)
+    asked = metered_requests(ledger, budget, need=Usage(), outside=Usage(), parts_left=1, has_teacher=True)
     assert shortage(ledger, budget, requests=asked, elapsed_s=0) is None
 
 

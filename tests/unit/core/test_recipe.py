@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from builders import recipe
+from pydantic import ValidationError
 
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.recipe import Recipe, load_recipe, parse_recipe
@@ -68,3 +70,25 @@ def test_schema_describes_every_field() -> None:
     schema = Recipe.model_json_schema()
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert schema["additionalProperties"] is False
+
+
+def test_arms_are_typed_and_stand_once() -> None:
+    arms = recipe(arms=["random", {"oracle": [{"verb": "jump"}, {"turn": "left", "manner": "around"}]}]).control_arms
+    assert [arm.name for arm in arms] == ["random", "oracle"]
+    assert arms[1].regions == ((("verb", "jump"),), (("manner", "around"), ("turn", "left")))
+    for wrong in (
+        ["randm"],
+        ["random", "random"],
+        [{"oracle": {}}],
+        [{"oracle": []}],
+        [{"oracle": {"a": "b"}, "x": 1}],
+    ):
+        with pytest.raises(ValidationError, match="arms"):
+            recipe(arms=wrong)
+
+
+def test_recipe_without_arms_has_the_bytes_that_it_had_before_there_were_any() -> None:
+    told = recipe(arms=["random"])
+    assert "arms" not in recipe().model_dump_json()
+    assert told.model_dump(mode="json")["arms"] == ["random"]
+    assert Recipe.model_validate(told.model_dump(mode="json")) == told

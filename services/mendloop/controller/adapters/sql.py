@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Table, select, text
 from mendloop.bus.runtime import Emit
 from mendloop.controller.adapters import tables
 from mendloop.controller.adapters.rows import outputs_json, outputs_of, record_of, row_of
+from mendloop.controller.domain.controls import ArmDifference, ArmFailure, ArmOutcome
 from mendloop.controller.domain.records import (
     Approval,
     Batch,
@@ -45,6 +46,9 @@ _RECORDS: Mapping[str, tuple[Table, type[Any]]] = {
     "gates": (tables.gates, Gate),
     "queries": (tables.sealed_queries, SealedQuery),
     "steerings": (tables.steerings, Steering),
+    "arms": (tables.arms, ArmOutcome),
+    "differences": (tables.arm_differences, ArmDifference),
+    "arm_failures": (tables.arm_failures, ArmFailure),
 }
 
 

@@ -242,6 +242,46 @@ steerings = Table(
     _float("given_at"),
 )
 
+arms = Table(
+    "arms",
+    metadata,
+    _run_id(),
+    _number("round"),
+    _key("arm"),
+    _text("plan_id"),
+    _text("state"),
+    _text("reason"),
+    _text("checkpoint"),
+    _float("decided_at"),
+)
+
+arm_differences = Table(
+    "arm_differences",
+    metadata,
+    _run_id(),
+    _number("round"),
+    _key("arm"),
+    _number("position"),
+    _json("conditions"),
+    _count("n"),
+    _count("only_main"),
+    _count("only_control"),
+    _count("both"),
+    _float("low"),
+    _float("high"),
+    _float("p_value"),
+)
+
+arm_failures = Table(
+    "arm_failures",
+    metadata,
+    _run_id(),
+    _number("round"),
+    _key("arm"),
+    _text("handler"),
+    _text("reason"),
+)
+
 handled_events = Table(
     "handled_events",
     metadata,

@@ -20,6 +20,8 @@ WALL_S = "wall_s"
 GPU_S = "gpu_s"
 TEACHER_TOKENS = "teacher_tokens"
 MONEY = "money"
+CONTROL_EXAMPLES = "control_examples"
+"""New examples of a control arm: as many as the main arm has, so nothing else limits them."""
 _ROUNDING = 1e-9
 """A share that is exactly what is left must fit, whatever the last bit of its sum says."""
 
@@ -89,13 +91,13 @@ def metered_requests(
     *,
     need: Usage,
     outside: Usage,
-    rounds_left: int,
+    parts_left: int,
     has_teacher: bool,
 ) -> dict[str, float]:
     """What a plan asks of GPU-seconds, teacher tokens and money, where they are limited.
 
-    An equal share of what is left for its round and those after it, or the need where that is more. outside is what
-    was metered outside of plans: the base, and every diagnosis.
+    An equal part of what is left for every arm of its round and of those after it, or the need where that is more.
+    outside is what was metered outside of plans: the base, and every diagnosis.
     """
     prices, limit_of = budget.prices, limits(budget)
     found = {}
@@ -103,7 +105,7 @@ def metered_requests(
         if resource not in limit_of or (resource == TEACHER_TOKENS and not has_teacher):
             continue
         left = limit_of[resource] - spent(ledger, resource) - outside.by_resource(prices)[resource]
-        found[resource] = max(needed, left / max(1, rounds_left), 0.0)
+        found[resource] = max(needed, left / max(1, parts_left), 0.0)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mendloop.controller.domain.arms import outside_plans
 from mendloop.controller.domain.budget import (
     NEW_EXAMPLES,
     TRAIN_TOKENS,
@@ -17,7 +18,8 @@ from mendloop.controller.domain.budget import (
     shortage,
     token_bound,
 )
-from mendloop.controller.domain.records import Conditions, Diagnosis, Kind, RunState, total
+from mendloop.controller.domain.records import Conditions, Diagnosis, Kind, RunState
+from mendloop.controller.domain.slices import in_words
 from mendloop.controller.domain.steps import Intervene
 from mendloop.controller.domain.strategies import EXPECTED_GAIN, STRATEGIES, Need, Past, Split
 from mendloop.core.recipe import Recipe, TrainSettings
@@ -94,11 +96,12 @@ def draft(
         if floor is not None and split.is_informed and split.gain < floor:
             return TooLittle(split.gain, split.spread, floor, count)
         requests[NEW_EXAMPLES] = count or len(verdicts)  # nothing left: the least that would be of use does not fit
-    need, outside = _need(state, step, training), _outside_plans(state)
+    need, outside = _need(state, step, training), outside_plans(state)
     left = recipe.rounds - number + 1
     is_data = kind is Kind.DATA
     ledger = state.reservations
-    metered = metered_requests(ledger, recipe.budget, need=need, outside=outside, rounds_left=left, has_teacher=is_data)
+    parts = left * (1 + len(recipe.arms)) if is_data else left
+    metered = metered_requests(ledger, recipe.budget, need=need, outside=outside, parts_left=parts, has_teacher=is_data)
     requests.update(metered)
     elapsed_s = state.elapsed_s(now)
     missing = shortage(ledger, recipe.budget, requests=requests, elapsed_s=elapsed_s, outside=outside)
@@ -125,21 +128,10 @@ def _need(state: RunState, step: Intervene, training: TrainSettings) -> Usage:
     return Usage(gpu_s=step.baseline.cost.gpu_s + tokens * max(rates, default=0.0))
 
 
-def _outside_plans(state: RunState) -> Usage:
-    """What was metered and belongs to no plan: the base and every diagnosis."""
-    costs = [e.cost for e in state.evaluations if not e.plan_id] + [t.cost for t in state.trainings if not t.plan_id]
-    return Usage(gpu_s=total([*costs, *(diagnosis.cost for diagnosis in state.diagnoses)]).gpu_s)
-
-
 def _split(verdicts: tuple[Diagnosis, ...], count: int, *, past: Sequence[Past], recipe: Recipe, number: int) -> Split:
     """By the recipe's strategy; a slice whose share is 0 is no target of the round."""
     needs = [Need(verdict.conditions, verdict.cause, verdict.failed_count) for verdict in verdicts]
     return STRATEGIES[recipe.allocation.strategy](count, needs, past=past, seed=recipe.seed * 1000 + number)
-
-
-def in_words(conditions: Conditions) -> str:
-    """A slice as a person reads it."""
-    return " ∧ ".join(f"{axis}={value}" for axis, value in sorted(conditions)) or "all items"
 
 
 def _rationale(step: Intervene, shares: tuple[Share, ...], split: Split | None, strategy: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from mendloop.controller.domain.controls import ArmDifference, ArmFailure, ArmOutcome
 from mendloop.controller.domain.steering import Steering, is_paused, paused_s
 
 Conditions = tuple[tuple[str, str], ...]
@@ -50,6 +51,8 @@ class PlanState(StrEnum):
     """Promoted, and taken back by a person."""
     HELPED = "helped"
     """An evaluation fix that helped: nothing was trained, the score is right now."""
+    SETTLED = "settled"
+    """A control's: it is over and nothing is promoted by it."""
 
 
 class Outcome(StrEnum):
@@ -197,7 +200,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An intervention that was decided on. One a round and arm."""
+    """An intervention that was decided on. One a round and arm; the main arm is empty."""
 
     round: int
     arm: str
@@ -293,6 +296,9 @@ class RunState:
     gates: tuple[Gate, ...] = field(default=())
     queries: tuple[SealedQuery, ...] = field(default=())
     steerings: tuple[Steering, ...] = field(default=())
+    arms: tuple[ArmOutcome, ...] = field(default=())
+    differences: tuple[ArmDifference, ...] = field(default=())
+    arm_failures: tuple[ArmFailure, ...] = field(default=())
 
     @property
     def is_paused(self) -> bool:
@@ -310,8 +316,8 @@ class RunState:
 
     @property
     def plan(self) -> Plan | None:
-        """The latest plan."""
-        return max(self.plans, key=lambda plan: plan.round, default=None)
+        """The latest plan of the main arm."""
+        return max((plan for plan in self.plans if not plan.arm), key=lambda plan: plan.round, default=None)
 
     @property
     def standing(self) -> Evaluation | None:
@@ -331,9 +337,13 @@ class RunState:
         return any(plan.state is state for plan in self.plans)
 
     def evaluation(self, number: int) -> Evaluation | None:
-        """The evaluation of a round that belongs to that round's plan (the base has none), or None."""
-        plan_ids = {plan.plan_id for plan in self.plans if plan.round == number} or {""}
+        """The evaluation of a round that belongs to its main plan (the base has none), or None."""
+        plan_ids = {plan.plan_id for plan in self.plans if plan.round == number and not plan.arm} or {""}
         return next((e for e in self.evaluations if e.round == number and e.plan_id in plan_ids), None)
+
+    def evaluation_of(self, plan: Plan) -> Evaluation | None:
+        """The evaluation that a plan led to, or None."""
+        return next((e for e in self.evaluations if e.plan_id == plan.plan_id), None)
 
     def verdicts(self, evaluation: Evaluation) -> tuple[Diagnosis, ...]:
         """The diagnoses of an evaluation in this round, in an order that does not depend on arrival."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mendloop.controller.domain.arms import CloseArm, CompareArm, PlanArms, next_arm_step, open_controls
 from mendloop.controller.domain.choice import Choice, choose
 from mendloop.controller.domain.judgement import is_forgetting
 from mendloop.controller.domain.records import (
@@ -74,11 +75,23 @@ class Finish:
     reason: str
 
 
-Step = Intervene | Publish | AskReview | TrainReviewed | Judge | Finish
+Step = Intervene | Publish | AskReview | TrainReviewed | Judge | Finish | PlanArms | CompareArm | CloseArm
 
 
 def next_step(state: RunState, *, recipe: Recipe) -> Step | None:
-    """The next step of an open run, or None where it has to wait for an event."""
+    """The next step of an open run, or None where it has to wait for an event.
+
+    A round's decision does not wait for its control arms. The next round and the end do: they rest on what is left of
+    the budget.
+    """
+    about_arms = next_arm_step(state, recipe=recipe)
+    if about_arms is not None:
+        return about_arms
+    step = _main_step(state, recipe=recipe)
+    return None if isinstance(step, Intervene | Finish) and open_controls(state) else step
+
+
+def _main_step(state: RunState, *, recipe: Recipe) -> Step | None:
     plan = state.plan
     if plan is None:
         base = state.evaluation(0)

@@ -9,9 +9,8 @@ from dataclasses import replace
 
 from mendloop.core.records import Axes, Example
 from mendloop.core.tasks import Conditions
+from mendloop.data_generator.domain.controls import POOL
 from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS
-
-NAME = "pool"
 
 
 class PoolSource:
@@ -28,7 +27,7 @@ class PoolSource:
     @property
     def name(self) -> str:
         """pool."""
-        return NAME
+        return POOL
 
     @property
     def is_curriculum(self) -> bool:
@@ -43,7 +42,7 @@ class PoolSource:
         order = sorted(matching)
         random.Random(seed).shuffle(order)
         for row in order:
-            yield replace(self._examples[row], source=NAME)
+            yield replace(self._examples[row], source=POOL)
 
 
 def _read(example: Example, *, annotate: Callable[[str], Axes]) -> Axes:
