@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,14 +25,19 @@ SCRAPE_S = 1.0
 _INSTALL_S = 240
 
 
-def require_monitoring() -> None:
-    """Skip where the binaries are missing and cannot be installed; installed is what Debian packages."""
+def has_monitoring() -> bool:
+    """Whether the binaries are there; where they are not, root installs Debian's packages once."""
     if shutil.which("promtool") and shutil.which("prometheus-alertmanager"):
-        return
+        return True
     if os.geteuid() == 0 and shutil.which("apt-get"):
         for command in (["update"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
             subprocess.run(["apt-get", *command], capture_output=True, timeout=_INSTALL_S, check=False)
-    if not shutil.which("promtool") or not shutil.which("prometheus-alertmanager"):
+    return bool(shutil.which("promtool") and shutil.which("prometheus-alertmanager"))
+
+
+def require_monitoring() -> None:
+    """Skip where the binaries are missing and cannot be installed."""
+    if not has_monitoring():
         pytest.skip(f"needs Debian's packages {' and '.join(PACKAGES)}: apt-get install them")
 
 
@@ -58,10 +62,9 @@ class Monitoring:
         found = [float(row["value"][1]) for row in answer["data"]["result"]]
         return max(found, default=None)
 
-    def firing(self) -> dict[str, dict[str, Any]]:
-        """Alerts that Alertmanager holds as active, by name."""
-        rows = _get(f"{self.alertmanager}/api/v2/alerts?active=true")
-        return {row["labels"]["alertname"]: row for row in rows}
+    def firing(self) -> list[dict[str, Any]]:
+        """Alerts that Alertmanager holds as active."""
+        return list(_get(f"{self.alertmanager}/api/v2/alerts?active=true"))
 
 
 @contextmanager
@@ -176,11 +179,6 @@ def _following(targets: Path, port_files: Callable[[], Iterable[Path]]) -> Itera
     finally:
         stop.set()
         thread.join()
-
-
-def now() -> float:
-    """Unix time, as Prometheus has it."""
-    return time.time()
 
 
 def _answers(url: str) -> bool:

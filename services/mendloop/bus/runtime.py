@@ -102,7 +102,7 @@ class Worker:
         self._topics = [*(contract_of(message).topic for message in handlers), retry_topic(service)]
         self._member, self._retry, self._rng = member, retry, rng or random.Random()
         self._stop = threading.Event()
-        telemetry.expect(self._handlers)
+        telemetry.expect([*self._handlers, "unknown"])
 
     def stop(self) -> None:
         """Ask the loop to end; long handlers see it through Event.is_stopping."""
