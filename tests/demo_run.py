@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monitoring import Monitoring
+
 DEMO_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """A Prometheus that scraped every service of a demo, and from when to when (Unix time)."""
+
+    monitoring: Monitoring
+    started_at: float
+    ended_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,8 @@ class Demo:
     out: Path
     printed: str
     scenarios: dict[str, Any]
+    scraped: Scraped | None = None
+    """What a real Prometheus saw of it; None where this machine has none."""
 
     def decision(self, run_id: str) -> tuple[str, str, list[tuple[str, str]]]:
         """How the run ended: outcome, gate decision, verdicts."""

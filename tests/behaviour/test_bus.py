@@ -316,3 +316,17 @@ def test_member_that_lost_its_partition_publishes_nothing(
         assert zombie.says().startswith("refused")
         bus.publish([event("last", topic=OUT)])
         assert written(bus, count=2) == ["of the successor", "last"]
+
+
+def test_backlog_knows_the_oldest_event_that_the_group_has_not_completed(
+    bus: Bus, join: Callable[..., Consumer]
+) -> None:
+    for i in range(3):
+        bus.publish([event(str(i), key=str(i))])
+    first = wait_until(lambda: bus.backlog("g", [IN]) if bus.backlog("g", [IN]).event_count == 3 else None)
+    assert first.oldest is not None
+    assert first.oldest.envelope.value == b"0"
+    consumer = join()
+    drained(consumer, count=3)
+    empty = wait_until(lambda: bus.backlog("g", [IN]) if not bus.backlog("g", [IN]).event_count else None)
+    assert empty.oldest is None

@@ -22,6 +22,14 @@ class Delivery:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a group has not completed: how many events, and the oldest one."""
+
+    event_count: int
+    oldest: Delivery | None = None
+
+
 class Consumer(Protocol):
     """A member of a consumer group. One delivery at a time is in work; all methods are called from one thread."""
 
@@ -62,6 +70,9 @@ class Bus(Protocol):
 
     def lag(self, group: str, topics: Sequence[str]) -> int:
         """Committed events that the group has not completed."""
+
+    def backlog(self, group: str, topics: Sequence[str]) -> Backlog:
+        """The same with the oldest of these events; cheap enough to ask every few seconds."""
 
     def close(self) -> None:
         """Release connections."""

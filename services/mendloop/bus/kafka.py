@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
-from mendloop.bus.base import Cursor, Delivery
+from mendloop.bus.base import Backlog, Cursor, Delivery
 from mendloop.bus.kafka_client import Clients, repeated, translated
 from mendloop.bus.kafka_consumer import KafkaMember
 from mendloop.bus.kafka_log import LogReader
@@ -21,6 +21,7 @@ from mendloop.bus.kafka_transactions import Transactions
 from mendloop.core.events import Envelope, stable_hash
 
 EXACT_LAG_LIMIT = 10_000
+QUICK_LAG_LIMIT = 500
 TOPIC_DEADLINE_MS = 30_000
 _NAME_LENGTH = 200
 
@@ -82,13 +83,27 @@ class KafkaBus:
         Exact up to EXACT_LAG_LIMIT; what is beyond is counted by offsets, which count transaction markers too.
         """
         with self._counting, translated(self._place, f"counting the lag of {group}"):
-            ends = self._counter.ends(topics)
-            committed = self._committed(self._clients.wire(group), list(ends))
-            behind = {place: committed.get(place, 0) for place, end in ends.items() if committed.get(place, 0) < end}
-            if not behind:
-                return 0
-            starts = {place: behind.get(place, end) for place, end in ends.items()}
-            return self._counter.count(starts, limit=EXACT_LAG_LIMIT)
+            starts = self._starts(group, topics)
+            return self._counter.count(starts, limit=EXACT_LAG_LIMIT) if starts else 0
+
+    def backlog(self, group: str, topics: Sequence[str]) -> Backlog:
+        """The same with the oldest of these events; counted by offsets beyond QUICK_LAG_LIMIT."""
+        with self._counting, translated(self._place, f"looking at the backlog of {group}"):
+            starts = self._starts(group, topics)
+            if not starts:
+                return Backlog(0)
+            cursor: Cursor = {topic: {} for topic in topics}
+            for place, start in starts.items():
+                cursor[place.topic.removeprefix(self._clients.prefix)][place.partition] = start
+            oldest = self._counter.read(topics, cursor=cursor, limit=1)
+            return Backlog(self._counter.count(starts, limit=QUICK_LAG_LIMIT), oldest[0] if oldest else None)
+
+    def _starts(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Where the group stands in each partition; empty where it stands at the end of all."""
+        ends = self._counter.ends(topics)
+        committed = self._committed(self._clients.wire(group), list(ends))
+        behind = {place: committed.get(place, 0) for place, end in ends.items() if committed.get(place, 0) < end}
+        return {place: behind.get(place, end) for place, end in ends.items()} if behind else {}
 
     def close(self) -> None:
         """Release connections."""

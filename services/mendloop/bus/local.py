@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mendloop.bus.base import Cursor, Delivery
+from mendloop.bus.base import Backlog, Cursor, Delivery
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope
 
@@ -125,6 +125,27 @@ class LocalBus:
             (group, *topics),
         )
         return int(row.fetchone()[0])
+
+    def backlog(self, group: str, topics: Sequence[str]) -> Backlog:
+        """The same with the oldest of these events; unlike lag, an error of the file is Retryable."""
+        try:
+            count = self.lag(group, topics)
+            oldest = self._oldest(group, topics) if count else None
+        except sqlite3.OperationalError as error:
+            raise Retryable(f"the bus file {self._path} cannot be read: {error}") from error
+        return Backlog(count, oldest)
+
+    def _oldest(self, group: str, topics: Sequence[str]) -> Delivery | None:
+        marks = ",".join("?" for _ in topics)
+        row = self._connection().execute(
+            "SELECT v.topic, v.part, v.pos, v.key, v.value, v.headers FROM ends e"
+            " LEFT JOIN offsets o ON o.grp = ? AND o.topic = e.topic AND o.part = e.part"
+            " JOIN events v ON v.topic = e.topic AND v.part = e.part AND v.pos = COALESCE(o.next_pos, 0)"
+            f" WHERE e.topic IN ({marks}) ORDER BY v.seq LIMIT 1",
+            (group, *topics),
+        )
+        found = row.fetchone()
+        return _delivery(found) if found else None
 
     def close(self) -> None:
         """Close this thread's connection."""

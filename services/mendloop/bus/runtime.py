@@ -27,6 +27,7 @@ from mendloop.core.events import (
     Envelope,
     envelope_for,
     stable_hash,
+    trace_id_of,
 )
 from mendloop.core.telemetry import Telemetry
 from mendloop.v1 import operations_pb2
@@ -45,6 +46,11 @@ class Event:
     event_id: str
     traceparent: str
     is_stopping: Callable[[], bool]
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace id; empty where the event carries none."""
+        return trace_id_of(self.traceparent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class Worker:
         self._topics = [*(contract_of(message).topic for message in handlers), retry_topic(service)]
         self._member, self._retry, self._rng = member, retry, rng or random.Random()
         self._stop = threading.Event()
+        telemetry.expect([*self._handlers, "unknown"])
 
     def stop(self) -> None:
         """Ask the loop to end; long handlers see it through Event.is_stopping."""
@@ -116,7 +123,9 @@ class Worker:
     def _join(self) -> Consumer | None:
         while not self._stop.is_set():
             try:
-                return self._bus.consumer(self._service, self._topics, member=self._member)
+                consumer = self._bus.consumer(self._service, self._topics, member=self._member)
+                self._telemetry.bus_answered()
+                return consumer
             except Retryable as error:
                 self._wait_for_bus(error)
         return None
@@ -125,12 +134,15 @@ class Worker:
         try:
             delivery = consumer.poll(timeout_s=POLL_S)
             self._telemetry.alive()
+            self._telemetry.bus_answered()
             if delivery is not None:
-                self._work(consumer, delivery, pool=pool)
+                with self._telemetry.working():
+                    self._work(consumer, delivery, pool=pool)
         except Retryable as error:
             self._wait_for_bus(error)
 
     def _wait_for_bus(self, error: Retryable) -> None:
+        self._telemetry.bus_failed()
         log.warning("the bus is away", extra={"service": self._service, "reason": str(error)})
         self._stop.wait(BUS_RETRY_S)
 
@@ -166,10 +178,18 @@ class Worker:
                 result = "dead"
                 consumer.complete(delivery, outputs=[self._dead(envelope, error)])
         except Retryable as error:
+            self._telemetry.add("mendloop_leases_lost")
             log.warning("completion failed; the event comes again", extra={"reason": str(error)})
             return
         known = envelope.event_type if envelope.event_type in self._handlers else "unknown"
-        self._telemetry.handled(known, result=result, seconds=time.monotonic() - started)
+        made_at = envelope.made_at
+        self._telemetry.handled(
+            known,
+            result=result,
+            seconds=time.monotonic() - started,
+            latency_s=None if made_at is None else max(0.0, time.time() - made_at),
+            trace_id=envelope.trace_id,
+        )
 
     def _outputs(
         self, consumer: Consumer, envelope: Envelope, *, pool: ThreadPoolExecutor
@@ -197,7 +217,9 @@ class Worker:
         self._telemetry.alive()
         try:
             consumer.heartbeat()
+            self._telemetry.bus_answered()
         except Retryable as error:  # the handler goes on; whether the event is still ours shows at completion
+            self._telemetry.bus_failed()
             log.warning("heartbeat failed", extra={"service": self._service, "reason": str(error)})
 
     def _envelope(self, emit: Emit, *, index: int, cause: Envelope) -> Envelope:

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.base import Bus
+from mendloop.bus.disks import local_places, watch_disks
 from mendloop.bus.local import LocalBus
 from mendloop.bus.receipts import StoredReceipts
 from mendloop.bus.runtime import Handler, Worker
@@ -52,6 +53,7 @@ def run_service(
     """Run a service's handlers until SIGTERM or SIGINT; unfinished work is given back."""
     log_to_stderr(service, level=settings.log_level)
     telemetry = telemetry or Telemetry(service)
+    watch_disks(local_places(settings), telemetry=telemetry)
     server = telemetry.serve(host=settings.metrics_host, port=settings.metrics_port)
     if settings.metrics_port_file is not None:
         settings.metrics_port_file.write_text(str(server.server_address[1]))

@@ -57,6 +57,20 @@ class Envelope:
             return 0.0
         return written if math.isfinite(written) else 0.0
 
+    @property
+    def made_at(self) -> float | None:
+        """Unix time at which the event was made; None where its ce_time cannot be read."""
+        try:
+            at = datetime.fromisoformat(self.headers.get("ce_time", ""))
+        except ValueError:
+            return None
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace id; empty where the header cannot be read."""
+        return trace_id_of(self.headers.get("traceparent", ""))
+
     def require_headers(self) -> None:
         """Raises InvalidEvent where a CloudEvents header is missing."""
         missing = [name for name in _REQUIRED if not self.headers.get(name)]
@@ -78,10 +92,15 @@ def stable_hash(*parts: str | bytes) -> str:
     return digest.hexdigest()
 
 
+def trace_id_of(traceparent: str) -> str:
+    """The trace id of a W3C traceparent; empty where it cannot be read."""
+    fields = traceparent.split("-")
+    return fields[1] if len(fields) == 4 and len(fields[1]) == 32 else ""
+
+
 def new_traceparent(parent: str = "") -> str:
     """A W3C traceparent: a child of the parent's trace, or a new sampled trace."""
-    fields = parent.split("-")
-    trace_id = fields[1] if len(fields) == 4 and len(fields[1]) == 32 else secrets.token_hex(16)
+    trace_id = trace_id_of(parent) or secrets.token_hex(16)
     return f"00-{trace_id}-{secrets.token_hex(8)}-01"
 
 

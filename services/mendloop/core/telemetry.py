@@ -1,4 +1,4 @@
-"""Metrics, health and structured logs of one service. METRICS is the only place where a metric is declared."""
+"""Metrics, health and structured logs of one process. Which metrics there are, says mendloop.core.metrics."""
 
 from __future__ import annotations
 
@@ -8,97 +8,154 @@ import logging
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+
+from mendloop.core.contracts import SERVICES
+from mendloop.core.metric import OTHER, Metric
+from mendloop.core.metrics import METRICS, RESULTS
 
 READY_FOR_S = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One row of the metric table."""
-
-    name: str
-    kind: str
-    unit: str
-    labels: tuple[str, ...]
-    meaning: str
-
-
-_SERVICE = ("service",)
-
-METRICS: tuple[Metric, ...] = (
-    Metric("mendloop_up", "gauge", "boolean", _SERVICE, "1 while the consume loop runs."),
-    Metric(
-        "mendloop_events_handled",
-        "counter",
-        "events",
-        ("service", "type", "result"),
-        "Events by result: ok, receipt (published again, no work), retry, dead.",
-    ),
-    Metric("mendloop_handler_seconds", "histogram", "seconds", ("service", "type"), "Delivery to completion."),
-    Metric("mendloop_items_scored", "counter", "items", _SERVICE, "Evaluation items scored."),
-    Metric("mendloop_tokens", "counter", "tokens", ("service", "use"), "Tokens by use: train, generate, probe."),
-    Metric("mendloop_training_step", "gauge", "steps", _SERVICE, "Optimizer steps of the training at work."),
-    Metric("mendloop_training_loss", "gauge", "nats", ("service", "part"), "Its loss, by part: train, held_out."),
-    Metric("mendloop_training_gradient_norm", "gauge", "norm", _SERVICE, "Its largest gradient norm lately."),
-    Metric("mendloop_training_tokens_per_second", "gauge", "tokens/s", _SERVICE, "Its input tokens a second."),
-    Metric("mendloop_training_mfu", "gauge", "share", _SERVICE, "Its share of the peak FLOPs; absent if not known."),
-    Metric("mendloop_trainings_failed", "counter", "trainings", ("service", "cause"), "Diverged trainings, by cause."),
-    Metric("mendloop_examples_kept", "counter", "examples", _SERVICE, "Training examples that passed the funnel."),
-    Metric("mendloop_examples_dropped", "counter", "examples", ("service", "stage"), "Examples dropped, by stage."),
-    Metric("mendloop_verdicts", "counter", "verdicts", ("service", "cause"), "Diagnoses by cause."),
-    Metric("mendloop_gates", "counter", "gates", ("service", "gate", "result"), "Gate answers: passed, failed."),
-    Metric("mendloop_runs_finished", "counter", "runs", ("service", "outcome"), "Runs by how they ended."),
-)
+Series = Counter | Gauge | Histogram
 
 
 class Telemetry:
-    """The metrics of one process, its readiness, and the HTTP server that shows both."""
+    """The metrics of one process, its readiness, and the HTTP server that shows both.
+
+    A service shows the rows of METRICS that are its own; a name that is no service (a tool, a test) shows all.
+    """
 
     def __init__(self, service: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there; ends a second series a counter
         self._service = service
         self.registry = CollectorRegistry()
-        kinds = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
-        self._metrics: dict[str, Counter | Gauge | Histogram] = {
-            row.name: kinds[row.kind](row.name, row.meaning, row.labels, registry=self.registry) for row in METRICS
-        }
+        self._rows = {row.name: row for row in METRICS if service not in SERVICES or service in row.services}
+        self._metrics: dict[str, Series] = {row.name: _opened(row, self.registry) for row in self._rows.values()}
+        self._known: dict[tuple[str, str], set[str]] = {}
+        self._lock = threading.Lock()
         self._turned_at = -READY_FOR_S
+        for row in self._rows.values():
+            self._show_zeros(row)
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
-        """Add to a counter of METRICS; KeyError for an undeclared one."""
+        """Add to a counter of METRICS; KeyError for one that is undeclared or another service's."""
         metric = self._metrics[name]
         assert isinstance(metric, Counter), f"{name} is no counter"
-        metric.labels(service=self._service, **labels).inc(amount)
+        metric.labels(service=self._service, **self._bounded(name, labels)).inc(amount)
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
-        """Observe a value in a histogram of METRICS."""
+    def observe(self, name: str, value: float, *, trace_id: str = "", **labels: str) -> None:
+        """Observe a value in a histogram of METRICS; a trace id becomes the exemplar of its bucket."""
         metric = self._metrics[name]
         assert isinstance(metric, Histogram), f"{name} is no histogram"
-        metric.labels(service=self._service, **labels).observe(value)
+        exemplar = {"trace_id": trace_id} if trace_id else None
+        metric.labels(service=self._service, **self._bounded(name, labels)).observe(value, exemplar)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge of METRICS."""
-        metric = self._metrics[name]
-        assert isinstance(metric, Gauge), f"{name} is no gauge"
-        metric.labels(service=self._service, **labels).set(value)
+        self._gauge(name).labels(service=self._service, **self._bounded(name, labels)).set(value)
+
+    def set_all(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Let a gauge show these series, by the values of its labels in their order, and no other one.
+
+        What was shown before and is not among them is removed, so that a label's bound counts what there is now.
+        """
+        row, gauge = self._rows[name], self._gauge(name)
+        with self._lock:
+            gauge.clear()
+            for label in row.labels:
+                self._known.pop((name, label.name), None)
+        for key, value in values.items():
+            self.set(name, value, **dict(zip((label.name for label in row.labels), key, strict=True)))
+
+    def watch(self, name: str, read: Callable[[], float], **labels: str) -> None:
+        """Let a gauge show what a function returns at each scrape."""
+        self._gauge(name).labels(service=self._service, **self._bounded(name, labels)).set_function(read)
+
+    def expect(self, event_types: Iterable[str]) -> None:
+        """Show zeros for these event types: a rate sees the first event only where the series stood at 0 before."""
+        for event_type, result in product(event_types, RESULTS):
+            self.add("mendloop_events_handled", 0, type=event_type, result=result)
 
     def alive(self) -> None:
         """The consume loop turned, or waits for a handler at work."""
         self._turned_at = time.monotonic()
         self.set("mendloop_up", 1)
 
+    def bus_answered(self) -> None:
+        """A contact with the bus worked."""
+        self.set("mendloop_bus_up", 1)
+
+    def bus_failed(self) -> None:
+        """A contact with the bus failed; it is tried again."""
+        self.set("mendloop_bus_up", 0)
+        self.add("mendloop_bus_errors")
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """An event is in work: its lease is held and its time runs."""
+        started = time.monotonic()
+        self.set("mendloop_lease_held", 1)
+        self.watch("mendloop_work_seconds", lambda: time.monotonic() - started)
+        try:
+            yield
+        finally:
+            self.set("mendloop_lease_held", 0)
+            self.watch("mendloop_work_seconds", lambda: 0.0)
+
     def is_ready(self) -> bool:
         """Whether the consume loop turned lately; a loop that hangs or died is not ready."""
         return time.monotonic() - self._turned_at < READY_FOR_S
 
-    def handled(self, event_type: str, *, result: str, seconds: float) -> None:
-        """Count one event."""
+    def handled(
+        self, event_type: str, *, result: str, seconds: float, latency_s: float | None = None, trace_id: str = ""
+    ) -> None:
+        """Count one event; latency_s is the time since it was made, None where its header does not say."""
         self.add("mendloop_events_handled", type=event_type, result=result)
-        self.observe("mendloop_handler_seconds", seconds, type=event_type)
+        self.observe("mendloop_handler_seconds", seconds, trace_id=trace_id, type=event_type)
+        if latency_s is not None:
+            self.observe("mendloop_event_latency_seconds", latency_s, trace_id=trace_id, type=event_type)
+
+    def page(self, accept: str | None) -> tuple[bytes, str]:
+        """The metrics in the format that a scraper asks for, with its content type."""
+        encode, content_type = choose_encoder(accept or "")
+        return encode(self.registry), content_type
+
+    def _gauge(self, name: str) -> Gauge:
+        metric = self._metrics[name]
+        assert isinstance(metric, Gauge), f"{name} is no gauge"
+        return metric
+
+    def _bounded(self, name: str, labels: Mapping[str, str]) -> dict[str, str]:
+        """The labels with `other` for values beyond a label's bound."""
+        kept = dict(labels)
+        for label in self._rows[name].labels:
+            value = kept[label.name]
+            if label.values:
+                is_known = value in label.values
+            else:
+                with self._lock:
+                    known = self._known.setdefault((name, label.name), set())
+                    if len(known) < label.most:
+                        known.add(value)
+                    is_known = value in known
+            if not is_known and value != OTHER:
+                kept[label.name] = OTHER
+                self.add("mendloop_labels_folded", metric=name)
+        return kept
+
+    def _show_zeros(self, row: Metric) -> None:
+        """Counters and histograms of closed labels stand at 0 from the start; event types come with expect."""
+        if row.kind == "gauge" or not all(label.values for label in row.labels):
+            return
+        names = [label.name for label in row.labels]
+        if "type" in names:
+            return
+        for values in product(*(label.values for label in row.labels)):
+            self._metrics[row.name].labels(service=self._service, **dict(zip(names, values, strict=True)))
 
     def serve(self, *, host: str, port: int) -> ThreadingHTTPServer:
         """Start /metrics, /healthz and /readyz in a thread; port 0 takes a free one."""
@@ -107,7 +164,7 @@ class Telemetry:
         class Pages(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
-                    self._answer(200, generate_latest(telemetry.registry), CONTENT_TYPE_LATEST)
+                    self._answer(200, *telemetry.page(self.headers.get("Accept")))
                 elif self.path == "/healthz":
                     self._answer(200, b"ok\n")
                 elif self.path == "/readyz":
@@ -130,6 +187,13 @@ class Telemetry:
         server = ThreadingHTTPServer((host, port), Pages)
         threading.Thread(target=server.serve_forever, name="telemetry", daemon=True).start()
         return server
+
+
+def _opened(row: Metric, registry: CollectorRegistry) -> Series:
+    if row.kind == "histogram":
+        return Histogram(row.name, row.meaning, row.label_names, registry=registry, buckets=row.buckets)
+    kind = Counter if row.kind == "counter" else Gauge
+    return kind(row.name, row.meaning, row.label_names, registry=registry)
 
 
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}

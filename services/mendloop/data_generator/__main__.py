@@ -74,7 +74,11 @@ def main() -> None:
         open_student=lambda spec, checkpoint: CheckpointStudent(
             spec, checkpoint, store=store, cache=settings.work_dir / "students", load=_loaded
         ),
-        open_teaching=lambda assignment: hired(assignment, store=store),
+        open_teaching=lambda assignment: hired(
+            assignment,
+            store=store,
+            on_result=lambda result: telemetry.add("mendloop_teacher_calls", result=result),
+        ),
         open_retrieval=lambda shelf: _searching(shelf, settings),
         places=lambda spec: places_of(
             spec.items.sha256,

@@ -87,6 +87,8 @@ def on_eval_failed(event: Event, *, ports: Ports) -> list[Emit]:
     interventions = propose(verdict, findings.evidence, training=case.training)
     _record(failure, verdict, ports=ports)
     ports.telemetry.add("mendloop_verdicts", cause=verdict.cause.value)
+    if verdict.cause is not Cause.UNKNOWN:
+        ports.telemetry.observe("mendloop_verdict_confidence", verdict.confidence, trace_id=event.trace_id)
     ports.telemetry.add("mendloop_tokens", findings.cost.token_count, use="probe")
     message = _message(failure, case, findings, verdict, interventions, ports=ports)
     return [Emit(message, key=failure.position.run_id, subject=failure.position.run_id)]

@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 
+from mendloop.bus.disks import local_places, watch_disks
 from mendloop.bus.wiring import open_bus, open_store
 from mendloop.core.contracts import GATEWAY, all_topics
 from mendloop.core.telemetry import Telemetry, log_to_stderr
@@ -24,6 +25,7 @@ from mendloop.gateway.feed import Feed
 from mendloop.gateway.settings import GatewaySettings
 from mendloop.gateway.use_cases import Ports
 from mendloop.runs.log import RunLog
+from mendloop.runs.observer import Observer
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5
@@ -81,11 +83,17 @@ def main() -> None:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
+    watch_disks(local_places(settings), telemetry=telemetry)
+    observed = open_bus(settings.bus, options=settings.bus_options)
+    observer = Observer(observed, store=store, telemetry=telemetry)
+    observer.start()
     gc.freeze()  # what was imported is never garbage; collections look at less
     try:
         Server(config, feed=feed).run(sockets=[listener])
     finally:
         feed.stop()
+        observer.stop()
+        observed.close()
         history.close()
         bus.close()
         engine.dispose()

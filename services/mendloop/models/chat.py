@@ -47,6 +47,8 @@ class ChatEndpoint:
     concurrency: int = 8
     attempts: int = 1
     pause: Callable[[float], None] = time.sleep
+    on_result: Callable[[str], None] = lambda result: None
+    """Told of each try: ok, unavailable (it may pass) or refused (it will not)."""
 
     def answers(self, prompts: Sequence[str], *, seed: int = 0) -> list[str]:
         """One answer a prompt, in order. Raises Retryable where the endpoint is away, Permanent where it refuses."""
@@ -63,6 +65,15 @@ class ChatEndpoint:
         return self._ask(prompt, seed=seed)
 
     def _ask(self, prompt: str, *, seed: int) -> Said:
+        try:
+            said = self._posted(prompt, seed=seed)
+        except (Retryable, Permanent) as error:
+            self.on_result("unavailable" if isinstance(error, Retryable) else "refused")
+            raise
+        self.on_result("ok")
+        return said
+
+    def _posted(self, prompt: str, *, seed: int) -> Said:
         body = {
             "model": self.model,
             "messages": [{"role": "user", "content": prompt}],

@@ -110,6 +110,8 @@ class RunLog:
 def recipe_facts(store: ArtifactStore, run_spec: Artifact) -> RecipeFacts:
     """What a view needs of a run specification. Raises CorruptArtifact, or KeyError for one of another version."""
     recipe = json.loads(store.get(run_spec))["recipe"]
+    budget = recipe["budget"]
+    prices = budget.get("prices", {})
     return RecipeFacts(
         name=recipe["name"],
         task=recipe["task"],
@@ -119,7 +121,12 @@ def recipe_facts(store: ArtifactStore, run_spec: Artifact) -> RecipeFacts:
         axes=tuple(recipe["suite"]["axes"]),
         weak_below=recipe["suite"]["weak_below"],
         margin=recipe["gates"]["margin"],
-        new_examples=recipe["budget"]["new_examples"],
-        train_tokens=recipe["budget"]["train_tokens"],
-        wall_s=recipe["budget"]["wall_s"],
+        new_examples=budget["new_examples"],
+        train_tokens=budget["train_tokens"],
+        wall_s=budget["wall_s"],
+        gpu_s=budget.get("gpu_s"),
+        teacher_tokens=budget.get("teacher_tokens"),
+        money=budget.get("money"),
+        gpu_hour_price=prices.get("gpu_hour") or 0.0,
+        teacher_mtokens_price=prices.get("teacher_mtokens") or 0.0,
     )

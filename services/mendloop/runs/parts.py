@@ -26,6 +26,11 @@ class RecipeFacts:
     new_examples: int
     train_tokens: int
     wall_s: float
+    gpu_s: float | None = None
+    teacher_tokens: int | None = None
+    money: float | None = None
+    gpu_hour_price: float = 0.0
+    teacher_mtokens_price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

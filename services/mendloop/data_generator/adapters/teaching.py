@@ -32,12 +32,18 @@ PLACED = 2_000
 _NAMES = {"write": "teacher", "rewrite": "rewriter"}
 
 
-def hired(job: Assignment, *, store: ArtifactStore, pause: Callable[[float], None] = time.sleep) -> Teaching:
+def hired(
+    job: Assignment,
+    *,
+    store: ArtifactStore,
+    pause: Callable[[float], None] = time.sleep,
+    on_result: Callable[[str], None] = lambda result: None,
+) -> Teaching:
     """What the recipe's teacher gives, the task's rewordings and the window, where it asks for them; else nothing."""
     recipe, own = job.spec.recipe, _own_sources(job)
     if recipe.teacher is None:
         return Teaching(own, window=_window(job), cost=lambda: _cost(None, job.student))
-    letters = _correspondence(job, recipe.teacher, store=store, pause=pause)
+    letters = _correspondence(job, recipe.teacher, store=store, say=partial(_say, recipe.teacher, pause, on_result))
     return Teaching(
         (*own, *_teachers(job, recipe.teacher, letters)),
         place=recipe.teacher.asked,
@@ -49,10 +55,10 @@ def hired(job: Assignment, *, store: ArtifactStore, pause: Callable[[float], Non
 
 
 def _correspondence(
-    job: Assignment, settings: TeacherSettings, *, store: ArtifactStore, pause: Callable[[float], None]
+    job: Assignment, settings: TeacherSettings, *, store: ArtifactStore, say: Callable[[str, int], Said]
 ) -> Correspondence:
     return Correspondence(
-        partial(_say, settings, pause),
+        say,
         store=store,
         plan_id=job.plan_id,
         url=settings.url,
@@ -129,7 +135,9 @@ def _own_sources(job: Assignment) -> tuple[Source, ...]:
     return (RewordingSource(job.task.rewordings, task_name=job.spec.recipe.task, seeds=partial(_seeds, job)),)
 
 
-def _say(settings: TeacherSettings, pause: Callable[[float], None], text: str, seed: int) -> Said:
+def _say(
+    settings: TeacherSettings, pause: Callable[[float], None], on_result: Callable[[str], None], text: str, seed: int
+) -> Said:
     return ChatEndpoint(
         settings.url,
         settings.model,
@@ -140,6 +148,7 @@ def _say(settings: TeacherSettings, pause: Callable[[float], None], text: str, s
         timeout_s=settings.timeout_s,
         attempts=settings.attempts,
         pause=pause,
+        on_result=on_result,
     ).say(text, seed=seed)
 
 

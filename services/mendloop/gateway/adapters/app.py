@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from mendloop.bus.base import Bus
 from mendloop.core.telemetry import Telemetry
@@ -76,5 +74,6 @@ def _add_pages(app: FastAPI, *, ports: Ports, telemetry: Telemetry) -> None:
         return "ready\n" if is_ready else "not ready\n"
 
     @app.get("/metrics", response_class=PlainTextResponse, tags=["operations"], summary="Prometheus metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(request: Request) -> Response:
+        page, media_type = telemetry.page(request.headers.get("accept"))
+        return Response(page, media_type=media_type)
