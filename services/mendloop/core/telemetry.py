@@ -52,6 +52,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("mendloop_examples_dropped", "counter", "examples", ("service", "stage"), "Examples dropped, by stage."),
     Metric("mendloop_verdicts", "counter", "verdicts", ("service", "cause"), "Diagnoses by cause."),
     Metric("mendloop_gates", "counter", "gates", ("service", "gate", "result"), "Gate answers: passed, failed."),
+    Metric("mendloop_runs_let_go", "counter", "runs", _SERVICE, "Finished runs that the gateway keeps no longer."),
+    Metric("mendloop_events_left_out", "counter", "events", ("service", "reason"), "Events not kept, by reason."),
     Metric("mendloop_runs_finished", "counter", "runs", ("service", "outcome"), "Runs by how they ended."),
 )
 
