@@ -16,11 +16,17 @@ from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Split
 from mendloop.core.telemetry import Telemetry
+from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.letter_desk import LetterDesk
+from mendloop.gateway.adapters.migrate import migrate
+from mendloop.gateway.adapters.outcome_pages import StoredTables
+from mendloop.gateway.adapters.retention import Keep
+from mendloop.gateway.adapters.run_book import RunBook
+from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.use_cases import Ports
-from mendloop.runs.log import RunLog
 
 SPLITS: tuple[Split, ...] = ("search", "confirm", "sealed")
 
@@ -85,13 +91,23 @@ class Parts:
     store: ArtifactStore
 
 
-def gateway(folder: Path, **options: Any) -> Parts:
-    """A gateway of the folder; several of one folder share bus and stores, like one that was restarted."""
+def gateway(folder: Path, *, url: str = "", keep: Keep | None = None, **options: Any) -> Parts:
+    """A gateway of the folder; several of one folder share bus, stores and database, like one that was restarted."""
     bus, history = LocalBus(folder / "bus.db"), LocalBus(folder / "bus.db")
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
     telemetry = Telemetry("gateway")
-    feed = Feed(RunLog(bus, store=store), telemetry=telemetry)
+    engine = open_engine(url or f"sqlite:///{folder}/gateway.db")
+    migrate(engine)
+    feed = Feed(RunBook(bus, engine, store=store, keep=keep, telemetry=telemetry), telemetry=telemetry)
     submission = Submission(bus, store, ArtifactStore(folder / "sealed"), folder)
-    ports = Ports(bus, feed, submission, store)
+    ports = Ports(
+        bus,
+        feed,
+        submission,
+        store,
+        pages=RunQueries(engine),
+        tables=StoredTables(store),
+        letters=LetterDesk(bus, engine),
+    )
     return Parts(build_app(ports, history=history, telemetry=telemetry, **options), bus, feed, ports, store)

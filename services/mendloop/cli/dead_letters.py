@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from google.protobuf.json_format import MessageToDict
 
 from mendloop.bus.base import Bus
-from mendloop.core.contracts import DEAD_LETTER_TOPIC, decode, retry_topic
+from mendloop.bus.dead_letters import given_back
+from mendloop.core.contracts import DEAD_LETTER_TOPIC, decode
 from mendloop.core.errors import InvalidEvent
-from mendloop.core.events import RETRY_ATTEMPT_HEADER, RETRY_NOT_BEFORE_HEADER, RETRY_TOPIC_HEADER, Envelope
 from mendloop.v1 import operations_pb2
 
 
@@ -74,7 +74,4 @@ def as_json(letter: Letter) -> str:
 
 def replay(bus: Bus, letter: Letter) -> None:
     """Give the original event to the service that refused it, and to no other, as if it were new."""
-    message = letter.message
-    headers = {header.name: header.value for header in message.headers}
-    headers |= {RETRY_TOPIC_HEADER: message.topic, RETRY_ATTEMPT_HEADER: "0", RETRY_NOT_BEFORE_HEADER: "0"}
-    bus.publish([Envelope(retry_topic(message.handler), message.key, message.value, headers)])
+    bus.publish([given_back(letter.message)])

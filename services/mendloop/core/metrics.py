@@ -311,6 +311,15 @@ _LOG: tuple[Metric, ...] = (
         "Events that the fold of these metrics left out, by reason.",
         (GATEWAY,),
     ),
+    Metric("mendloop_runs_let_go", "counter", "runs", (), "Finished runs that the gateway keeps no longer.", (GATEWAY,)),
+    Metric(
+        "mendloop_events_left_out",
+        "counter",
+        "events",
+        (Label("reason", most=10),),
+        "Events that the gateway does not keep, by reason.",
+        (GATEWAY,),
+    ),
     Metric(
         "mendloop_webhook_deliveries",
         "counter",

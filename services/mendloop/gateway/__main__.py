@@ -19,12 +19,16 @@ from mendloop.core.contracts import GATEWAY, all_topics
 from mendloop.core.telemetry import Telemetry, log_to_stderr
 from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.lazy_tables import LazyTables
+from mendloop.gateway.adapters.letter_desk import LetterDesk
 from mendloop.gateway.adapters.migrate import migrate
+from mendloop.gateway.adapters.retention import Keep
+from mendloop.gateway.adapters.run_book import RunBook
+from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.settings import GatewaySettings
 from mendloop.gateway.use_cases import Ports
-from mendloop.runs.log import RunLog
 from mendloop.runs.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -62,9 +66,19 @@ def main() -> None:
     bus.ensure_topics(all_topics())
     store = open_store(settings.artifacts_uri)
     submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
-    feed = Feed(RunLog(bus, store=store, keep_runs=settings.keep_runs), telemetry=telemetry)
+    keep = Keep(runs=settings.keep_runs, days=settings.keep_days)
+    feed = Feed(RunBook(bus, engine, store=store, keep=keep, telemetry=telemetry), telemetry=telemetry)
+    ports = Ports(
+        bus,
+        feed,
+        submission,
+        store,
+        pages=RunQueries(engine),
+        tables=LazyTables(store),
+        letters=LetterDesk(bus, engine),
+    )
     app = build_app(
-        Ports(bus, feed, submission, store),
+        ports,
         history=history,
         telemetry=telemetry,
         allowed_hosts=_allowed_hosts(settings),

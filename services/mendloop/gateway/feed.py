@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from mendloop.core.errors import MendloopError
 from mendloop.core.events import Envelope
 from mendloop.core.telemetry import Telemetry
-from mendloop.runs.log import RunLog
+from mendloop.gateway.ports import Runs
 from mendloop.runs.stream import POLL_S, StreamEvent, encode_cursor
 
 log = logging.getLogger(__name__)
@@ -52,15 +52,15 @@ class Entry:
 
 
 class Feed:
-    """Follows the log from its beginning. At most KEEP_EVENTS events or KEEP_BYTES of values are kept; who needs older
-    ones reads the log itself."""
+    """Follows the log from where the runs were last kept. At most KEEP_EVENTS events or KEEP_BYTES of values are held;
+    who needs older ones reads the log itself."""
 
-    def __init__(self, runs: RunLog, *, telemetry: Telemetry) -> None:
+    def __init__(self, runs: Runs, *, telemetry: Telemetry) -> None:
         self.runs, self._telemetry = runs, telemetry
         self._stop, self._current = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque()
-        self._bytes, self._first, self._end = 0, 0, ""
+        self._bytes, self._first, self._end, self._unread = 0, 0, "", ""
         self._serials: dict[str, int] = {}
         self._watchers: set[Callable[[], object]] = set()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
@@ -88,6 +88,11 @@ class Feed:
     def is_current(self) -> bool:
         """Whether the log was read to its end once."""
         return self._current.is_set()
+
+    @property
+    def trouble(self) -> str:
+        """Why the runs do not follow the log now; empty where they do."""
+        return self._unread or self.runs.trouble
 
     def wait_current(self, *, timeout_s: float) -> bool:
         """Wait until the log was read to its end once."""
@@ -127,9 +132,11 @@ class Feed:
             try:
                 events, is_more = self.runs.step()
             except (MendloopError, OSError) as error:
-                log.warning("the log cannot be read; trying again", extra={"reason": str(error)})
+                log.warning("the log cannot be followed; trying again", extra={"reason": str(error)})
+                self._unread = str(error)
                 self._stop.wait(BACKOFF_S)
                 continue
+            self._unread = ""
             self._telemetry.alive()
             if self.is_current:
                 self._keep(events)
@@ -144,7 +151,7 @@ class Feed:
             self._end = encode_cursor(self.runs.cursor)
             self._serials[self._end] = 0
         self._current.set()
-        log.info("the log is read", extra={"runs": len(self.runs.views()), "dropped": self.runs.dropped_counts()})
+        log.info("the log is read", extra={"dropped": self.runs.dropped_counts()})
         self._wake()
 
     def _keep(self, events: list[StreamEvent]) -> None:

@@ -31,6 +31,7 @@ class GatewaySettings(ServiceSettings):
     )
     max_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest request body.")
     body_timeout_s: float = Field(30.0, gt=0, description="Longest time that a body may take to arrive.")
-    keep_runs: int = Field(10_000, ge=1, description="Most runs held in memory; the oldest finished go first.")
+    keep_runs: int = Field(10_000, ge=1, description="Most finished runs kept in the database; the oldest go first.")
+    keep_days: float = Field(0, ge=0, description="Days for which a finished run is kept there; 0: no limit.")
     max_streams: int = Field(1000, ge=1, description="Most event streams at a time.")
     keep_alive_s: float = Field(15.0, gt=0, description="Longest silence on an event stream.")

@@ -6,6 +6,7 @@ Every change is an event on the bus; its id is a hash of what was asked, so that
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 import time
@@ -14,16 +15,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mendloop.bus.base import Bus
-from mendloop.core.errors import InvalidRecipe
+from mendloop.core.errors import CorruptArtifact, InvalidRecipe, Retryable
 from mendloop.core.events import stable_hash
 from mendloop.core.recipe import Recipe
-from mendloop.gateway.domain.paging import Page, page_of
-from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, KeyReused, Malformed, UnknownRun
+from mendloop.gateway.domain.paging import Page
+from mendloop.gateway.domain.refusals import (
+    Busy,
+    Conflict,
+    Fault,
+    Invalid,
+    KeyReused,
+    Malformed,
+    UnknownRun,
+    Unreadable,
+)
+from mendloop.gateway.domain.run_lines import RunLine
 from mendloop.gateway.feed import Feed
-from mendloop.gateway.ports import Documents, Submit
+from mendloop.gateway.ports import Documents, Letters, RunPages, Submit, Tables
 from mendloop.runs import steering
-from mendloop.runs.view import RunView, state_of
+from mendloop.runs.view import RunView
 
+log = logging.getLogger(__name__)
 SEEN_WITHIN_S = 5.0
 SUBMISSIONS_AT_ONCE = 2
 WAITING_SUBMISSIONS = 8
@@ -41,6 +53,9 @@ class Ports:
     feed: Feed
     submit: Submit
     documents: Documents
+    pages: RunPages
+    tables: Tables
+    letters: Letters
     desk: Desk = field(default_factory=lambda: Desk())
 
 
@@ -50,19 +65,6 @@ class Started:
 
     run_id: str
     is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ListedRun:
-    """A run in a list, with what the list is ordered by."""
-
-    view: RunView
-
-    @property
-    def order(self) -> tuple[str, str]:
-        """Newest first by start, then by id."""
-        at = self.view.started_at
-        return (at.isoformat() if at else "", self.view.run_id)
 
 
 class Desk:
@@ -105,9 +107,9 @@ def start_run(recipe: Recipe, *, ports: Ports, key: str = "", requested_by: str 
     """
     if len(key) > MAX_KEY_LENGTH or not key.isprintable():
         raise Malformed(f"the idempotency key must have at most {MAX_KEY_LENGTH} printable characters")
-    with ports.desk.place(key):
+    with ports.desk.place(key), reading_pages():
         run_id = _keyed_run(recipe, key=key, ports=ports) if key else f"{recipe.name}-{secrets.token_hex(3)}"
-        if key and ports.feed.runs.view(run_id) is not None:
+        if key and ports.pages.has(run_id):
             return Started(run_id, False)
         try:
             ports.submit(recipe, run_id=run_id, requested_by=requested_by)
@@ -119,23 +121,48 @@ def start_run(recipe: Recipe, *, ports: Ports, key: str = "", requested_by: str 
         return Started(run_id, True)
 
 
-def list_runs(*, ports: Ports, limit: int, cursor: str = "", state: str = "") -> Page[ListedRun]:
-    """Runs, newest first. Raises Malformed for a cursor that no page gave."""
-    views = ports.feed.runs.views()
-    listed = [ListedRun(view) for view in views if not state or state_of(view) == state]
-    listed.sort(key=lambda run: run.order, reverse=True)
-    try:
-        return page_of(listed, limit=limit, cursor=cursor)
-    except ValueError as error:
-        raise Malformed(str(error)) from error
+def list_runs(
+    *, ports: Ports, limit: int, cursor: str = "", state: str = "", outcome: str = "", q: str = ""
+) -> Page[RunLine]:
+    """Runs, newest first. Raises Malformed for a cursor that no page gave, Busy where the database is away."""
+    with reading_pages(q, outcome):
+        return ports.pages.list_runs(limit=limit, cursor=cursor, state=state, outcome=outcome, q=q)
 
 
 def get_run(run_id: str, *, ports: Ports) -> RunView:
-    """One run. Raises UnknownRun."""
-    view = ports.feed.runs.view(run_id)
+    """One run. Raises UnknownRun, or Busy where the database is away."""
+    with reading_pages():
+        view = ports.feed.runs.view(run_id)
     if view is None:
         raise UnknownRun(f"there is no run {run_id[:100]!r}")
     return view
+
+
+def require_run(run_id: str, *, ports: Ports) -> None:
+    """Raises UnknownRun where no event of the run is kept, Busy where that cannot be told now."""
+    with reading_pages(run_id):
+        is_known = ports.pages.has(run_id)
+    if not is_known:
+        raise UnknownRun(f"there is no run {run_id[:100]!r}")
+
+
+@contextmanager
+def reading_pages(*words: str) -> Iterator[None]:
+    """Turns what may go wrong with a page into refusals. words are what a person looks for."""
+    if any("\0" in word for word in words):
+        raise Malformed("a search word has a NUL character, which stands in no text")
+    try:
+        yield
+    except ValueError as error:
+        raise Malformed(str(error)) from error
+    except Retryable as error:
+        log.warning("a page cannot be read now", extra={"reason": str(error)})
+        raise Busy("the database or the store is busy or away; try again in some seconds") from error
+    except CorruptArtifact as error:
+        log.error("an artifact cannot be shown", extra={"reason": str(error)})
+        raise Unreadable(
+            "an artifact that this page needs is missing or damaged; the gateway's log names it"
+        ) from error
 
 
 def cancel_run(run_id: str, *, ports: Ports, reason: str, by: str) -> RunView:
@@ -199,7 +226,7 @@ def _keyed_run(recipe: Recipe, *, key: str, ports: Ports) -> str:
 def _wait_seen(run_id: str, *, ports: Ports) -> None:
     """A run that was answered for can be asked for; the event is committed, the feed reads it within its poll."""
     deadline = time.monotonic() + SEEN_WITHIN_S
-    while ports.feed.runs.view(run_id) is None and time.monotonic() < deadline and not ports.feed.is_stopping:
+    while not ports.pages.has(run_id) and time.monotonic() < deadline and not ports.feed.is_stopping:
         time.sleep(_LOOK_S)
 
 

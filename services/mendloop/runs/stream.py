@@ -34,11 +34,13 @@ EVERYTHING = EventFilter()
 
 
 class StreamEvent(NamedTuple):
-    """A committed event, its decoded message, and the cursor after it (encode_cursor makes a string of it)."""
+    """A committed event, its decoded message, the cursor after it (encode_cursor makes a string of it) and its place."""
 
     envelope: Envelope
     message: Message
     cursor: Cursor
+    partition: int
+    offset: int
 
 
 class LogReader:
@@ -76,7 +78,7 @@ class LogReader:
         self._recent[envelope.event_id] = None
         if len(self._recent) > RECENT_COUNT:
             self._recent.popitem(last=False)
-        return StreamEvent(envelope, message, self.cursor)
+        return StreamEvent(envelope, message, self.cursor, delivery.partition, delivery.offset)
 
 
 def follow(

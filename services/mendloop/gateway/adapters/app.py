@@ -14,6 +14,7 @@ from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
 from mendloop.gateway.adapters.event_routes import event_routes
 from mendloop.gateway.adapters.guards import Guards
+from mendloop.gateway.adapters.page_routes import page_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.use_cases import Ports
@@ -52,6 +53,7 @@ def build_app(
     problems.install(app)
     app.state.streams = streams
     app.include_router(run_routes(ports))
+    app.include_router(page_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
     _add_pages(app, ports=ports, telemetry=telemetry)
     description = app.openapi()  # FastAPI keeps what it made
@@ -69,6 +71,9 @@ def _add_pages(app: FastAPI, *, ports: Ports, telemetry: Telemetry) -> None:
 
     @app.get("/readyz", response_class=PlainTextResponse, tags=["operations"], summary="The log is followed")
     async def readyz(response: Response) -> str:
+        if ports.feed.trouble:
+            response.status_code = 503
+            return "not ready: the log or the database is away; the gateway's log says more\n"
         is_ready = ports.feed.is_current and telemetry.is_ready()
         response.status_code = 200 if is_ready else 503
         return "ready\n" if is_ready else "not ready\n"

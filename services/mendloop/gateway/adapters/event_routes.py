@@ -70,7 +70,7 @@ def event_routes(ports: Ports, *, history: Bus, streams: Streams) -> APIRouter:
         cursor: Annotated[str, Query(max_length=8192, description="next_cursor of the page before.")] = "",
         last_event_id: LastEventId = "",
     ) -> Response:
-        use_cases.get_run(run_id, ports=ports)
+        await to_thread.run_sync(lambda: use_cases.require_run(run_id, ports=ports))
         place = last_event_id or cursor or BEGINNING
         subscription = Subscription(ports.feed, history, wanted=_filter(runs=[run_id]), cursor=place)
         if MEDIA_TYPE in request.headers.get("accept", ""):

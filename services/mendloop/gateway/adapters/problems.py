@@ -20,7 +20,10 @@ from mendloop.gateway.domain.refusals import (
     KeyReused,
     Malformed,
     Refusal,
+    TooLarge,
+    Unknown,
     UnknownRun,
+    Unreadable,
 )
 
 log = logging.getLogger(__name__)
@@ -28,9 +31,12 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: dict[type[Refusal], int] = {
     Malformed: 400,
     UnknownRun: 404,
+    Unknown: 404,
     Conflict: 409,
     KeyReused: 422,
     Invalid: 422,
+    TooLarge: 422,
+    Unreadable: 502,
     Busy: 503,
 }
 SCHEMA = {

@@ -3,80 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from mendloop.gateway import use_cases
 from mendloop.gateway.adapters.bodies import JSON, YAML, UnsupportedMediaType, read_recipe
+from mendloop.gateway.adapters.page_models import DEFAULT_LIMIT, Cursor, Limit, Search
 from mendloop.gateway.adapters.problems import MEDIA_TYPE, SCHEMA
-from mendloop.gateway.use_cases import MAX_TEXT_LENGTH, Ports
+from mendloop.gateway.adapters.run_models import Approval, Cancel, RunPage, RunSummary, State
+from mendloop.gateway.domain.run_lines import line_of
+from mendloop.gateway.use_cases import Ports
 from mendloop.runs import steering
-from mendloop.runs.view import STATES, to_document, to_summary
+from mendloop.runs.view import RunView, to_document
 from mendloop.submission.schema import recipe_schema
 
-DEFAULT_LIMIT, MAX_LIMIT = 50, 200
-State = Literal[STATES]  # type: ignore[valid-type]
-Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH)]
 _Example = dict[int | str, dict[str, Any]]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Cancel(_Body):
-    """Why a run is stopped or steered, and by whom; both may be empty."""
-
-    reason: Text = ""
-    by: Text = ""
-
-
-class Approval(_Body):
-    """A person's answer about a plan that waits, or about the batch of one."""
-
-    plan_id: str = Field(min_length=1, max_length=200, description="Plan of the question, from the run's round.")
-    approved: bool = Field(strict=True, description="True to go on, false to drop the plan.")
-    reason: Text = Field("", description="Why, in the person's words.")
-    by: Text = Field("", description="Who decided.")
-    review: bool = Field(False, strict=True, description="True answers the review of the plan's batch: all or nothing.")
-
-
-class Cost(_Body):
-    """Seconds, tokens and estimated floating-point operations."""
-
-    wall_s: float
-    gpu_s: float
-    token_count: int
-    flops: float
-
-
-class RunSummary(_Body):
-    """A run as a list shows it."""
-
-    run_id: str
-    recipe: str = Field(description="Name of the recipe; empty where it could not be read.")
-    state: State
-    stage: str = Field(description="The stage that works now; empty where none does.")
-    round: int
-    started_at: datetime | None
-    finished_at: datetime | None
-    updated_at: datetime | None
-    outcome: str = Field(description="How it ended, e.g. promoted; empty while it goes on.")
-    summary: str = Field(description="The controller's sentence on how it ended.")
-    dead_letter_count: int
-    cost: Cost
-
-
-class RunPage(_Body):
-    """Runs, newest first."""
-
-    runs: list[RunSummary]
-    next_cursor: str = Field(description="Cursor of the next page; empty on the last.")
 
 
 def problems(*statuses: int) -> _Example:
@@ -113,18 +58,17 @@ def _add_submission(routes: APIRouter, ports: Ports) -> None:
         body = await request.body()
         content_type = request.headers.get("content-type", "")
 
-        def work() -> use_cases.Started:
+        def work() -> tuple[use_cases.Started, RunSummary]:
             recipe = read_recipe(body, content_type=content_type)
-            return use_cases.start_run(recipe, ports=ports, key=idempotency_key, requested_by=requested_by)
+            started = use_cases.start_run(recipe, ports=ports, key=idempotency_key, requested_by=requested_by)
+            return started, summary_of(use_cases.get_run(started.run_id, ports=ports))
 
         try:
-            started = await to_thread.run_sync(work)
+            started, summary = await to_thread.run_sync(work)
         except UnsupportedMediaType as error:
             raise HTTPException(415, str(error)) from error
-        view = use_cases.get_run(started.run_id, ports=ports)
-        return JSONResponse(
-            to_summary(view), 201 if started.is_new else 200, headers={"Location": f"/v1/runs/{started.run_id}"}
-        )
+        headers = {"Location": f"/v1/runs/{started.run_id}"}
+        return JSONResponse(summary.model_dump(mode="json"), 201 if started.is_new else 200, headers=headers)
 
     @routes.get("/recipe.schema.json", summary="JSON Schema of a recipe")
     async def schema() -> dict[str, Any]:
@@ -132,34 +76,42 @@ def _add_submission(routes: APIRouter, ports: Ports) -> None:
 
 
 def _add_reading(routes: APIRouter, ports: Ports) -> None:
-    @routes.get("/runs", response_model=RunPage, summary="List runs, newest first", responses=problems(400, 422))
-    async def list_runs(
-        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
-        cursor: Annotated[str, Query(max_length=1000, description="next_cursor of the page before.")] = "",
+    @routes.get("/runs", summary="List runs, newest first", responses=problems(400, 422, 503))
+    def list_runs(
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = "",
         state: Annotated[State | None, Query(description="Only runs in this state.")] = None,
-    ) -> dict[str, Any]:
-        page = use_cases.list_runs(ports=ports, limit=limit, cursor=cursor, state=state or "")
-        return {"runs": [to_summary(run.view) for run in page.items], "next_cursor": page.next_cursor}
+        outcome: Annotated[str, Query(max_length=100, description="Only runs that ended so, e.g. promoted.")] = "",
+        q: Search = "",
+    ) -> RunPage:
+        page = use_cases.list_runs(ports=ports, limit=limit, cursor=cursor, state=state or "", outcome=outcome, q=q)
+        runs = [RunSummary.model_validate(line) for line in page.items]
+        return RunPage(runs=runs, next_cursor=page.next_cursor, total=page.total)
 
-    @routes.get("/runs/{run_id}", summary="One run with all its numbers", responses=problems(404))
-    async def get_run(run_id: str) -> dict[str, Any]:
-        return to_document(use_cases.get_run(run_id, ports=ports), now=datetime.now(UTC))
+    @routes.get("/runs/{run_id}", summary="One run with all its numbers", responses=problems(404, 503))
+    def get_run(run_id: str) -> dict[str, Any]:
+        view = use_cases.get_run(run_id, ports=ports)
+        return {**to_document(view, now=datetime.now(UTC)), **summary_of(view).model_dump(mode="json")}
+
+
+def summary_of(view: RunView) -> RunSummary:
+    """The line of a run as REST gives it."""
+    return RunSummary.model_validate(line_of(view))
 
 
 def _add_decisions(routes: APIRouter, ports: Ports) -> None:
     @routes.post(
         "/runs/{run_id}/cancel",
         status_code=202,
-        response_model=RunSummary,
         summary="Stop a run",
         responses=problems(400, 404, 409, 413, 422),
     )
-    async def cancel(run_id: str, body: Cancel | None = None) -> dict[str, Any]:
+    async def cancel(run_id: str, body: Cancel | None = None) -> RunSummary:
         asked = body or Cancel()
         view = await to_thread.run_sync(
             lambda: use_cases.cancel_run(run_id, ports=ports, reason=asked.reason, by=asked.by)
         )
-        return to_summary(view)
+        return summary_of(view)
 
     for path, action, words in _STEERINGS:
         _add_steering(routes, ports, path=path, action=action, words=words)
@@ -167,11 +119,10 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
     @routes.post(
         "/runs/{run_id}/approval",
         status_code=202,
-        response_model=RunSummary,
         summary="Approve or refuse a plan",
         responses=problems(400, 404, 409, 413, 422),
     )
-    async def approval(run_id: str, body: Approval) -> dict[str, Any]:
+    async def approval(run_id: str, body: Approval) -> RunSummary:
         view = await to_thread.run_sync(
             lambda: use_cases.answer_approval(
                 run_id,
@@ -183,7 +134,7 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
                 is_review=body.review,
             )
         )
-        return to_summary(view)
+        return summary_of(view)
 
 
 _STEERINGS = (
@@ -197,17 +148,16 @@ def _add_steering(routes: APIRouter, ports: Ports, *, path: str, action: str, wo
     @routes.post(
         f"/runs/{{run_id}}/{path}",
         status_code=202,
-        response_model=RunSummary,
         summary=words,
         operation_id=f"{path}_run",
         responses=problems(400, 404, 409, 413, 422),
     )
-    async def steered(run_id: str, body: Cancel | None = None) -> dict[str, Any]:
+    async def steered(run_id: str, body: Cancel | None = None) -> RunSummary:
         asked = body or Cancel()
         view = await to_thread.run_sync(
             lambda: use_cases.steer_run(run_id, ports=ports, action=action, reason=asked.reason, by=asked.by)
         )
-        return to_summary(view)
+        return summary_of(view)
 
 
 def _recipe_content() -> dict[str, Any]:

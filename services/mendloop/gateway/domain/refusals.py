@@ -4,9 +4,12 @@ Refusal
 ├── Malformed      cannot be read
 ├── Invalid        can be read and is wrong; faults name fields
 ├── UnknownRun     no event of such a run was read
+├── Unknown        the run has no such thing
 ├── Conflict       right, but not in the run's state
 ├── KeyReused      an idempotency key was used for another request
-└── Busy           too much at once; try again
+├── Busy           too much at once, or something is away; try again
+├── Unreadable     an artifact that the answer needs is missing or damaged
+└── TooLarge       an artifact is too large to be shown here
 """
 
 from __future__ import annotations
@@ -53,3 +56,15 @@ class KeyReused(Refusal):
 
 class Busy(Refusal):
     """The gateway cannot take more now."""
+
+
+class Unknown(Refusal):
+    """The run is there, what was asked of it is not."""
+
+
+class Unreadable(Refusal):
+    """An artifact is missing or damaged."""
+
+
+class TooLarge(Refusal):
+    """An artifact is too large to be shown."""
