@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from mendloop.gateway import use_cases
 from mendloop.gateway.adapters.bodies import JSON, YAML, UnsupportedMediaType, read_recipe
+from mendloop.gateway.adapters.gate import Asker
 from mendloop.gateway.adapters.problems import MEDIA_TYPE, SCHEMA
 from mendloop.gateway.use_cases import MAX_TEXT_LENGTH, Ports
 from mendloop.runs import steering
@@ -30,7 +31,7 @@ class _Body(BaseModel):
 
 
 class Cancel(_Body):
-    """Why a run is stopped or steered, and by whom; both may be empty."""
+    """Why a run is stopped or steered, and by whom; both may be empty. `by` is kept of the local token only."""
 
     reason: Text = ""
     by: Text = ""
@@ -42,7 +43,7 @@ class Approval(_Body):
     plan_id: str = Field(min_length=1, max_length=200, description="Plan of the question, from the run's round.")
     approved: bool = Field(strict=True, description="True to go on, false to drop the plan.")
     reason: Text = Field("", description="Why, in the person's words.")
-    by: Text = Field("", description="Who decided.")
+    by: Text = Field("", description="Who decided; kept of the local token only, else it is who asks.")
     review: bool = Field(False, strict=True, description="True answers the review of the plan's batch: all or nothing.")
 
 
@@ -101,27 +102,30 @@ def _add_submission(routes: APIRouter, ports: Ports) -> None:
         summary="Start a run",
         responses={
             200: {"model": RunSummary, "description": "The key's run"},
-            **problems(400, 409, 413, 415, 422, 503),
+            **problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
         },
         openapi_extra={"requestBody": {"required": True, "content": _recipe_content()}},
     )
     async def start(
         request: Request,
+        asker: Asker,
         idempotency_key: Annotated[str, Header(description="The same key and recipe give the same run.")] = "",
-        requested_by: Annotated[str, Query(max_length=200, description="Who asks.")] = "",
+        requested_by: Annotated[
+            str, Query(max_length=200, description="Who asks; kept of the person at the gateway's machine only.")
+        ] = "",
     ) -> Response:
         body = await request.body()
         content_type = request.headers.get("content-type", "")
 
         def work() -> use_cases.Started:
             recipe = read_recipe(body, content_type=content_type)
-            return use_cases.start_run(recipe, ports=ports, key=idempotency_key, requested_by=requested_by)
+            return use_cases.start_run(recipe, ports=ports, asker=asker, key=idempotency_key, requested_by=requested_by)
 
         try:
             started = await to_thread.run_sync(work)
         except UnsupportedMediaType as error:
             raise HTTPException(415, str(error)) from error
-        view = use_cases.get_run(started.run_id, ports=ports)
+        view = use_cases.get_run(started.run_id, ports=ports, asker=asker)
         return JSONResponse(
             to_summary(view), 201 if started.is_new else 200, headers={"Location": f"/v1/runs/{started.run_id}"}
         )
@@ -132,18 +136,21 @@ def _add_submission(routes: APIRouter, ports: Ports) -> None:
 
 
 def _add_reading(routes: APIRouter, ports: Ports) -> None:
-    @routes.get("/runs", response_model=RunPage, summary="List runs, newest first", responses=problems(400, 422))
+    @routes.get(
+        "/runs", response_model=RunPage, summary="List runs, newest first", responses=problems(400, 401, 422, 429)
+    )
     async def list_runs(
+        asker: Asker,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
         cursor: Annotated[str, Query(max_length=1000, description="next_cursor of the page before.")] = "",
         state: Annotated[State | None, Query(description="Only runs in this state.")] = None,
     ) -> dict[str, Any]:
-        page = use_cases.list_runs(ports=ports, limit=limit, cursor=cursor, state=state or "")
+        page = use_cases.list_runs(ports=ports, asker=asker, limit=limit, cursor=cursor, state=state or "")
         return {"runs": [to_summary(run.view) for run in page.items], "next_cursor": page.next_cursor}
 
-    @routes.get("/runs/{run_id}", summary="One run with all its numbers", responses=problems(404))
-    async def get_run(run_id: str) -> dict[str, Any]:
-        return to_document(use_cases.get_run(run_id, ports=ports), now=datetime.now(UTC))
+    @routes.get("/runs/{run_id}", summary="One run with all its numbers", responses=problems(401, 404))
+    async def get_run(run_id: str, asker: Asker) -> dict[str, Any]:
+        return to_document(use_cases.get_run(run_id, ports=ports, asker=asker), now=datetime.now(UTC))
 
 
 def _add_decisions(routes: APIRouter, ports: Ports) -> None:
@@ -152,12 +159,12 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
         status_code=202,
         response_model=RunSummary,
         summary="Stop a run",
-        responses=problems(400, 404, 409, 413, 422),
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
     )
-    async def cancel(run_id: str, body: Cancel | None = None) -> dict[str, Any]:
+    async def cancel(run_id: str, asker: Asker, body: Cancel | None = None) -> dict[str, Any]:
         asked = body or Cancel()
         view = await to_thread.run_sync(
-            lambda: use_cases.cancel_run(run_id, ports=ports, reason=asked.reason, by=asked.by)
+            lambda: use_cases.cancel_run(run_id, ports=ports, asker=asker, reason=asked.reason, by=asked.by)
         )
         return to_summary(view)
 
@@ -169,13 +176,14 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
         status_code=202,
         response_model=RunSummary,
         summary="Approve or refuse a plan",
-        responses=problems(400, 404, 409, 413, 422),
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
     )
-    async def approval(run_id: str, body: Approval) -> dict[str, Any]:
+    async def approval(run_id: str, asker: Asker, body: Approval) -> dict[str, Any]:
         view = await to_thread.run_sync(
             lambda: use_cases.answer_approval(
                 run_id,
                 ports=ports,
+                asker=asker,
                 plan_id=body.plan_id,
                 approved=body.approved,
                 reason=body.reason,
@@ -200,12 +208,14 @@ def _add_steering(routes: APIRouter, ports: Ports, *, path: str, action: str, wo
         response_model=RunSummary,
         summary=words,
         operation_id=f"{path}_run",
-        responses=problems(400, 404, 409, 413, 422),
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
     )
-    async def steered(run_id: str, body: Cancel | None = None) -> dict[str, Any]:
+    async def steered(run_id: str, asker: Asker, body: Cancel | None = None) -> dict[str, Any]:
         asked = body or Cancel()
         view = await to_thread.run_sync(
-            lambda: use_cases.steer_run(run_id, ports=ports, action=action, reason=asked.reason, by=asked.by)
+            lambda: use_cases.steer_run(
+                run_id, ports=ports, asker=asker, action=action, reason=asked.reason, by=asked.by
+            )
         )
         return to_summary(view)
 

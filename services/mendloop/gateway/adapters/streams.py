@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 
 from anyio import CapacityLimiter, to_thread
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
+from mendloop.gateway.adapters.entrance import StillValid
 from mendloop.gateway.domain.refusals import Busy
 from mendloop.gateway.feed import Entry, Feed
 from mendloop.gateway.subscription import Subscription
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "text/event-stream"
 CATCHING_UP_AT_ONCE = 4
 STALL_S = 60.0
+RECHECK_S = 10.0
+"""How often a reader's credential is looked at again; at the latest it ends with the keep-alive after that."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -43,22 +47,26 @@ class Streams:
         """Stop listening."""
         self._leave()
 
-    def response(self, subscription: Subscription) -> StreamingResponse:
-        """The stream of a subscription. Raises Busy where there are too many."""
+    def response(self, subscription: Subscription, *, is_still_valid: StillValid) -> StreamingResponse:
+        """The stream of a subscription, while its reader's credential is good. Raises Busy where there are too many."""
         if self.open_count >= self._max_streams:
             raise Busy(f"{self.open_count} event streams are open, which is the most; try again later")
-        return _Stream(self._chunks(subscription), media_type=MEDIA_TYPE, headers=_HEADERS)
+        return _Stream(self._chunks(subscription, is_still_valid), media_type=MEDIA_TYPE, headers=_HEADERS)
 
     def _move(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    async def _chunks(self, subscription: Subscription) -> AsyncIterator[str]:
+    async def _chunks(self, subscription: Subscription, is_still_valid: StillValid) -> AsyncIterator[str]:
         self.open_count += 1
         try:
-            told = subscription.cursor
+            told, checked_at = subscription.cursor, time.monotonic()
             yield f"retry: 1000\nid: {told}\n\n"
             while not self._feed.is_stopping:
+                if time.monotonic() - checked_at >= RECHECK_S:
+                    checked_at = time.monotonic()
+                    if not await is_still_valid():
+                        return
                 moved = self._moved  # taken before the pull, so that no move between the two is missed
                 if subscription.reads_log:
                     entries = await to_thread.run_sync(subscription.pull, limiter=self._limiter)

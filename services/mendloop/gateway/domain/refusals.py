@@ -6,6 +6,10 @@ Refusal
 ├── UnknownRun     no event of such a run was read
 ├── Conflict       right, but not in the run's state
 ├── KeyReused      an idempotency key was used for another request
+├── NotSignedIn    no credential, or one that is worth nothing
+├── NotAllowed     the credential does not reach this far
+├── TooMany        more requests than the credential or address may make; try again later
+├── Unknown        there is no such thing (a key, a session)
 └── Busy           too much at once; try again
 """
 
@@ -40,7 +44,12 @@ class Invalid(Refusal):
 
 
 class UnknownRun(Refusal):
-    """There is no such run."""
+    """There is no such run, or none for who asks: both are the same answer."""
+
+    @classmethod
+    def named(cls, run_id: str) -> UnknownRun:
+        """The refusal of a run id."""
+        return cls(f"there is no run {run_id[:100]!r}")
 
 
 class Conflict(Refusal):
@@ -53,3 +62,23 @@ class KeyReused(Refusal):
 
 class Busy(Refusal):
     """The gateway cannot take more now."""
+
+
+class NotSignedIn(Refusal):
+    """Nobody is known to ask."""
+
+
+class NotAllowed(Refusal):
+    """Who asks may not do this."""
+
+
+class TooMany(Refusal):
+    """Too many requests."""
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class Unknown(Refusal):
+    """There is no such thing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from mendloop.gateway.adapters import access_tables  # noqa: F401  adds its tables to the metadata
 from mendloop.gateway.adapters.tables import metadata
 
 _GIVEN = context.config.attributes
