@@ -105,11 +105,12 @@ def up(
     context: typer.Context,
     replicas: Annotated[list[str] | None, typer.Option(help="SERVICE=COUNT, may be repeated.")] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway on 127.0.0.1; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="Port of its gRPC there; 0 takes a free one.")] = 8081,
 ) -> None:
     """Run all services on this machine until Ctrl-C; what dies is started again."""
     from mendloop.cli.supervisor import Supervisor
 
-    target = replace(context.obj, gateway_port=port)
+    target = replace(context.obj, gateway_port=port, grpc_port=grpc_port)
     supervisor = Supervisor(target, replicas=_counts(replicas or []))
     with _interruptible("services stopped; unfinished work goes on when they start again"), supervisor:
         with console.status("starting") as status:
@@ -119,6 +120,7 @@ def up(
             f"{len(supervisor.pids())} services are up; logs in {context.obj.home / 'logs'}; Ctrl-C stops them"
         )
         console.print(f"{target.gateway_url()}/#token={target.gateway_token()}", highlight=False, soft_wrap=True)
+        console.print(f"gRPC (mendloop.v1.LoopService) on {target.grpc_address()}", highlight=False)
         while True:
             supervisor.tend()
             time.sleep(0.5)

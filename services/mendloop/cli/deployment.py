@@ -28,6 +28,8 @@ class Deployment:
     threads: int = 1
     gateway_port: int = 0
     """Port of the gateway on 127.0.0.1; 0 takes a free one."""
+    grpc_port: int = 0
+    """Port of its gRPC there; 0 takes a free one."""
 
     def bus(self) -> Bus:
         """A connection to the bus."""
@@ -58,6 +60,8 @@ class Deployment:
         }
         if service == GATEWAY:
             own["MENDLOOP_PORT"] = str(self.gateway_port)
+            own["MENDLOOP_GRPC_PORT"] = str(self.grpc_port)
+            own["MENDLOOP_GRPC_PORT_FILE"] = str(self.port_file(f"{name}-grpc"))
         if service in (EVALUATOR, GATEWAY):
             own["MENDLOOP_SEALED_ARTIFACTS_URI"] = self.sealed_uri
         if service == EVALUATOR:
@@ -78,6 +82,13 @@ class Deployment:
         """Where the gateway of this home answers; empty where none was started."""
         try:
             return f"http://127.0.0.1:{int(self.port_file(f'{GATEWAY}-0').read_text())}"
+        except (OSError, ValueError):
+            return ""
+
+    def grpc_address(self) -> str:
+        """Where its gRPC answers; empty where none was started."""
+        try:
+            return f"127.0.0.1:{int(self.port_file(f'{GATEWAY}-0-grpc').read_text())}"
         except (OSError, ValueError):
             return ""
 

@@ -21,6 +21,7 @@ from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.access import open_access
 from mendloop.gateway.adapters.app import build_app
 from mendloop.gateway.adapters.entrance import Rates
+from mendloop.gateway.adapters.grpc_server import GrpcOptions, Tls
 from mendloop.gateway.adapters.local_token import local_token
 from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.submitting import Submission
@@ -80,6 +81,13 @@ def main() -> None:
         max_streams=settings.max_streams,
         keep_alive_s=settings.keep_alive_s,
         cors_origins=settings.cors_origins,
+        grpc=GrpcOptions(
+            settings.host,
+            settings.grpc_port,
+            settings.max_body_bytes,
+            _tls(settings),
+            started=lambda port: _leave_port(settings.grpc_port_file, port),
+        ),
     )
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -120,6 +128,12 @@ def _rates(settings: GatewaySettings) -> Rates:
     return Rates(
         *(Rate(per_s, burst=math.ceil(BURST_S * per_s)) for per_s in (settings.credential_rate, settings.address_rate))
     )
+
+
+def _tls(settings: GatewaySettings) -> Tls | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return Tls(settings.tls_cert_file.read_bytes(), settings.tls_key_file.read_bytes())
 
 
 def _announce(settings: GatewaySettings, *, port: int, token: str) -> None:

@@ -20,6 +20,8 @@ class GatewaySettings(ServiceSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    grpc_port: int = Field(0, ge=0, le=65535, description="Port of gRPC on the same address; 0 takes a free one.")
+    grpc_port_file: Path | None = Field(None, description="File that gets gRPC's port, for who started us.")
     port_file: Path | None = Field(None, description="File that gets the port, for who started us.")
     database_url: str = Field(
         "sqlite:///.mendloop/gateway.db",

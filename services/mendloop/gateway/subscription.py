@@ -50,6 +50,11 @@ class OfTheirRuns:
         return self.asker.may_see(run_id, started_by=started_by)
 
 
+def seen_by(asker: Principal, wanted: EventFilter, *, runs: RunLog) -> Wanted:
+    """What a filter wants, of what exists for who asks."""
+    return wanted if asker.limits is None else OfTheirRuns(wanted, asker, runs)
+
+
 class Subscription:
     """Pulls events that match a filter, from a cursor on ("" means now). Used by one thread or task at a time."""
 

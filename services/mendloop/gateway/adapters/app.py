@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -20,14 +20,14 @@ from mendloop.gateway.adapters.access import Access
 from mendloop.gateway.adapters.access_routes import access_routes
 from mendloop.gateway.adapters.event_routes import event_routes
 from mendloop.gateway.adapters.gate import Gate
+from mendloop.gateway.adapters.grpc_server import GrpcOptions, GrpcServer
+from mendloop.gateway.adapters.grpc_service import LoopService
 from mendloop.gateway.adapters.guards import Guards
 from mendloop.gateway.adapters.headers import SecurityHeaders
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.use_cases import Ports
 
-Companion = AbstractAsyncContextManager[object]
-"""Something that runs beside the app in its event loop, e.g. the gRPC server."""
 _CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
     "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
@@ -49,18 +49,22 @@ def build_app(
     max_streams: int = 1000,
     keep_alive_s: float = 15.0,
     cors_origins: Sequence[str] = (),
-    companions: Sequence[Companion] = (),
+    grpc: GrpcOptions | None = None,
 ) -> FastAPI:
-    """The app. It starts and stops the feed; history is a bus connection of its own for readers that catch up."""
+    """The app. It starts and stops the feed, and gRPC where it has options.
+
+    history is a bus connection of its own for readers that catch up.
+    """
     streams = Streams(ports.feed, max_streams=max_streams, keep_alive_s=keep_alive_s)
+    service = LoopService(ports, history=history, streams=streams)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams.start()
         ports.feed.start()
         async with AsyncExitStack() as running:
-            for companion in companions:
-                await running.enter_async_context(companion)
+            if grpc is not None:
+                await running.enter_async_context(GrpcServer(service, entrance=access.entrance, options=grpc))
             yield
         streams.stop()
         ports.feed.stop()

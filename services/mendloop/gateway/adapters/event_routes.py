@@ -15,10 +15,9 @@ from mendloop.gateway import use_cases
 from mendloop.gateway.adapters.gate import Asker
 from mendloop.gateway.adapters.run_routes import problems
 from mendloop.gateway.adapters.streams import MEDIA_TYPE, Streams
-from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.refusals import Malformed
 from mendloop.gateway.feed import Entry
-from mendloop.gateway.subscription import BEGINNING, OfTheirRuns, Subscription, Wanted
+from mendloop.gateway.subscription import BEGINNING, Subscription, seen_by
 from mendloop.gateway.use_cases import Ports
 from mendloop.runs.filters import EventFilter
 
@@ -57,9 +56,10 @@ def event_routes(ports: Ports, *, history: Bus, streams: Streams) -> APIRouter:
         ] = "now",
         last_event_id: LastEventId = "",
     ) -> Response:
-        wanted = _seen(_filter(runs=runs, types=types, causes=causes, slices=slices), asker=asker, ports=ports)
+        wanted = _filter(runs=runs, types=types, causes=causes, slices=slices)
+        seen = seen_by(asker, wanted, runs=ports.feed.runs)
         cursor = last_event_id or (BEGINNING if start == "beginning" else "")
-        subscription = Subscription(ports.feed, history, wanted=wanted, cursor=cursor)
+        subscription = Subscription(ports.feed, history, wanted=seen, cursor=cursor)
         return streams.response(subscription, is_still_valid=request.state.is_still_valid)
 
     @routes.get(
@@ -96,10 +96,6 @@ def _filter(
         return EventFilter.of(runs=runs, types=types, causes=causes, slices=slices)
     except ValueError as error:
         raise Malformed(str(error)) from error
-
-
-def _seen(wanted: EventFilter, *, asker: Principal, ports: Ports) -> Wanted:
-    return wanted if asker.limits is None else OfTheirRuns(wanted, asker, ports.feed.runs)
 
 
 def _page(subscription: Subscription, *, limit: int) -> dict[str, Any]:
