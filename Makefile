@@ -35,6 +35,7 @@ check: setup $(BUF) ## ruff, mypy strict, import contracts, buf: no test is run
 
 protos: setup ## regenerate services/mendloop/v1 from protos/
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --mypy_out=quiet:services protos/mendloop/v1/*.proto
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Iprotos --grpc_python_out=services --mypy_grpc_out=quiet:services protos/mendloop/v1/*_service.proto
 
 baseline: $(BUF) ## make today's protos the contract that later ones must not break (at a release)
 	cd protos && $(BUF) build -o baseline.binpb

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from builders import example, item
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.local import LocalBus
@@ -17,7 +19,10 @@ from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Split
 from mendloop.core.telemetry import Telemetry
 from mendloop.database.engine import open_engine
+from mendloop.gateway.adapters.access import Access, open_access
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.credentials import TokenReader
+from mendloop.gateway.adapters.entrance import DEFAULT_RATES, Rates
 from mendloop.gateway.adapters.letter_desk import LetterDesk
 from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.outcome_pages import StoredTables
@@ -25,9 +30,11 @@ from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.domain.keys import token_of
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.use_cases import Ports
 
+LOCAL_TOKEN = token_of("local", "0123456789abcdef" * 4)
 SPLITS: tuple[Split, ...] = ("search", "confirm", "sealed")
 
 
@@ -89,10 +96,37 @@ class Parts:
     feed: Feed
     ports: Ports
     store: ArtifactStore
+    access: Access
 
 
-def gateway(folder: Path, *, url: str = "", keep: Keep | None = None, **options: Any) -> Parts:
-    """A gateway of the folder; several of one folder share bus, stores and database, like one that was restarted."""
+class WithToken:
+    """Shows the local token for whoever shows nothing (plain ASGI): for tests that are not about access."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and not {b"authorization", b"cookie"} & {name for name, _ in scope["headers"]}:
+            scope["headers"] = [*scope["headers"], (b"authorization", f"Bearer {LOCAL_TOKEN}".encode())]
+        await self._app(scope, receive, send)
+
+
+def gateway(
+    folder: Path,
+    *,
+    url: str = "",
+    keep: Keep | None = None,
+    is_open: bool = True,
+    rates: Rates = DEFAULT_RATES,
+    reader: TokenReader | None = None,
+    clock: Callable[[], float] = time.time,
+    **options: Any,
+) -> Parts:
+    """A gateway of the folder; several of one folder share bus, stores and database, like one that was restarted.
+
+    is_open shows the local token for who shows nothing.
+    """
     bus, history = LocalBus(folder / "bus.db"), LocalBus(folder / "bus.db")
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
@@ -110,4 +144,8 @@ def gateway(folder: Path, *, url: str = "", keep: Keep | None = None, **options:
         tables=StoredTables(store),
         letters=LetterDesk(bus, engine),
     )
-    return Parts(build_app(ports, history=history, telemetry=telemetry, **options), bus, feed, ports, store)
+    access = open_access(engine, feed=feed, local_token=LOCAL_TOKEN, rates=rates, reader=reader, clock=clock)
+    app = build_app(ports, access=access, history=history, telemetry=telemetry, **options)
+    if is_open:
+        app.add_middleware(WithToken)
+    return Parts(app, bus, feed, ports, store, access)

@@ -107,5 +107,5 @@ def test_all_services_can_share_one_environment() -> None:
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, ServiceSettings):
                 own |= set(value.model_fields) - set(ServiceSettings.model_fields)
-    listed = {name.removeprefix("MENDLOOP_").lower() for name in KNOWN_ELSEWHERE} - {"cache"}
+    listed = {name.removeprefix("MENDLOOP_").lower() for name in KNOWN_ELSEWHERE} - {"cache", "token"}
     assert listed == own

@@ -23,6 +23,7 @@ from waiting import wait_until
 
 from mendloop.gateway import feed as feeds
 from mendloop.gateway.adapters import streams
+from mendloop.gateway.domain.access import RunLimits, Scope
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -248,10 +249,13 @@ def test_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
 
 def test_process_tells_its_port_serves_and_ends_on_sigterm(tmp_path: Path) -> None:
     port_file, metrics_file = tmp_path / "ports" / "gateway", tmp_path / "ports" / "metrics"
+    token_file = tmp_path / "gateway-token"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MENDLOOP_")} | {
         "MENDLOOP_BUS": f"local:{tmp_path / 'bus.db'}",
         "MENDLOOP_ARTIFACTS_URI": f"file://{tmp_path / 'artifacts'}",
         "MENDLOOP_SEALED_ARTIFACTS_URI": f"file://{tmp_path / 'sealed'}",
+        "MENDLOOP_DATABASE_URL": f"sqlite:///{tmp_path / 'gateway.db'}",
+        "MENDLOOP_TOKEN_FILE": str(token_file),
         "MENDLOOP_PORT": "0",
         "MENDLOOP_PORT_FILE": str(port_file),
         "MENDLOOP_METRICS_PORT_FILE": str(metrics_file),
@@ -262,7 +266,11 @@ def test_process_tells_its_port_serves_and_ends_on_sigterm(tmp_path: Path) -> No
         url = f"http://127.0.0.1:{port_file.read_text()}"
         wait_until(lambda: httpx.get(f"{url}/readyz", timeout=20).status_code == 200)
         assert metrics_file.read_text() == port_file.read_text()
-        with httpx.stream("GET", f"{url}/v1/events", timeout=20) as response:
+        assert httpx.get(f"{url}/v1/runs", timeout=20).status_code == 401
+        assert token_file.stat().st_mode & 0o777 == 0o600
+        token = token_file.read_text().strip()
+        signed_in = {"Authorization": f"Bearer {token}"}
+        with httpx.stream("GET", f"{url}/v1/events", headers=signed_in, timeout=20) as response:
             lines = response.iter_lines()
             assert next(lines).startswith("retry")
             process.send_signal(signal.SIGTERM)
@@ -273,3 +281,34 @@ def test_process_tells_its_port_serves_and_ends_on_sigterm(tmp_path: Path) -> No
         _, log = process.communicate()
     assert b"service stopped" in log
     assert b"Traceback" not in log, log.decode()
+    assert token.encode() not in log
+
+
+def test_stream_ends_when_its_key_is_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "RECHECK_S", 0.1)
+    parts = gateway(tmp_path, is_open=False, keep_alive_s=0.1)
+    key, token = parts.access.key_store.create("ci", scope=Scope.READ, by="test")
+    with serving(parts) as url:
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.stream("GET", f"{url}/v1/events", headers=headers, timeout=20) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("retry")
+            parts.access.key_store.revoke(key.key_id)
+            parts.access.entrance.authenticator.forget()
+            assert [line for line in lines if line.startswith("data")] == []
+
+
+def test_browser_follows_the_stream_with_its_cookie(tmp_path: Path) -> None:
+    parts = gateway(tmp_path, is_open=False)
+    parts.bus.publish([*data_run("team-a-1"), *data_run("team-b-1")])
+    _, token = parts.access.key_store.create(
+        "team a", scope=Scope.READ, by="test", limits=RunLimits(own=False, patterns=("team-a-*",))
+    )
+    with serving(parts) as url, httpx.Client(base_url=url, timeout=20) as browser:
+        assert browser.post("/v1/session", json={"token": token}).status_code == 200
+        with browser.stream("GET", "/v1/events", params={"from": "beginning"}) as response:
+            events = received(response)
+            seen = [next(events).event_id for _ in range(19)]
+            parts.bus.publish([requested("team-b-2"), requested("team-a-2")])
+            seen.append(next(events).event_id)
+    assert seen == [*(f"team-a-1/{n}" for n in range(19)), "requested-team-a-2"]

@@ -28,6 +28,7 @@ from mendloop.cli.exchange import export_batch, import_review
 from mendloop.cli.faults import faults_app
 from mendloop.cli.follow import print_events
 from mendloop.cli.import_eval import import_eval
+from mendloop.cli.keys import keys_app
 from mendloop.cli.live import result_table, run_panel, run_table
 from mendloop.cli.steering import COMMANDS as STEERING_COMMANDS
 from mendloop.cli.viewing import view_of
@@ -51,6 +52,7 @@ dlq_app = typer.Typer(help="Dead letters: events that a service refused for good
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(faults_app, name="faults")
+app.add_typer(keys_app, name="keys")
 app.command("import-eval")(import_eval)
 app.command("compare")(compare)
 app.command("diagnose")(diagnose)
@@ -103,11 +105,12 @@ def up(
     context: typer.Context,
     replicas: Annotated[list[str] | None, typer.Option(help="SERVICE=COUNT, may be repeated.")] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway on 127.0.0.1; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="Port of its gRPC there; 0 takes a free one.")] = 8081,
 ) -> None:
     """Run all services on this machine until Ctrl-C; what dies is started again."""
     from mendloop.cli.supervisor import Supervisor
 
-    target = replace(context.obj, gateway_port=port)
+    target = replace(context.obj, gateway_port=port, grpc_port=grpc_port)
     supervisor = Supervisor(target, replicas=_counts(replicas or []))
     with _interruptible("services stopped; unfinished work goes on when they start again"), supervisor:
         with console.status("starting") as status:
@@ -116,6 +119,8 @@ def up(
         console.print(
             f"{len(supervisor.pids())} services are up; logs in {context.obj.home / 'logs'}; Ctrl-C stops them"
         )
+        console.print(f"{target.gateway_url()}/#token={target.gateway_token()}", highlight=False, soft_wrap=True)
+        console.print(f"gRPC (mendloop.v1.LoopService) on {target.grpc_address()}", highlight=False)
         while True:
             supervisor.tend()
             time.sleep(0.5)

@@ -28,6 +28,8 @@ class Deployment:
     threads: int = 1
     gateway_port: int = 0
     """Port of the gateway on 127.0.0.1; 0 takes a free one."""
+    grpc_port: int = 0
+    """Port of its gRPC there; 0 takes a free one."""
 
     def bus(self) -> Bus:
         """A connection to the bus."""
@@ -58,6 +60,8 @@ class Deployment:
         }
         if service == GATEWAY:
             own["MENDLOOP_PORT"] = str(self.gateway_port)
+            own["MENDLOOP_GRPC_PORT"] = str(self.grpc_port)
+            own["MENDLOOP_GRPC_PORT_FILE"] = str(self.port_file(f"{name}-grpc"))
         if service in (EVALUATOR, GATEWAY):
             own["MENDLOOP_SEALED_ARTIFACTS_URI"] = self.sealed_uri
         if service == EVALUATOR:
@@ -66,7 +70,36 @@ class Deployment:
             own["MENDLOOP_DATABASE_URL"] = self.database_url
         if service == GATEWAY:
             own["MENDLOOP_DATABASE_URL"] = self.gateway_database_url
+            own["MENDLOOP_TOKEN_FILE"] = str(self.token_file)
         return own
+
+    @property
+    def token_file(self) -> Path:
+        """The file with the gateway's local token, which only its owner can read."""
+        return self.home / "gateway-token"
+
+    def gateway_url(self) -> str:
+        """Where the gateway of this home answers; empty where none was started."""
+        try:
+            return f"http://127.0.0.1:{int(self.port_file(f'{GATEWAY}-0').read_text())}"
+        except (OSError, ValueError):
+            return ""
+
+    def grpc_address(self) -> str:
+        """Where its gRPC answers; empty where none was started."""
+        try:
+            return f"127.0.0.1:{int(self.port_file(f'{GATEWAY}-0-grpc').read_text())}"
+        except (OSError, ValueError):
+            return ""
+
+    def gateway_token(self) -> str:
+        """MENDLOOP_TOKEN of the environment, or the local token of this home; empty where there is neither."""
+        if token := os.environ.get("MENDLOOP_TOKEN", ""):
+            return token
+        try:
+            return self.token_file.read_text().strip()
+        except OSError:
+            return ""
 
     def port_file(self, name: str) -> Path:
         """The file in which a replica leaves the port of its metrics and health pages."""

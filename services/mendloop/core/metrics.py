@@ -311,7 +311,9 @@ _LOG: tuple[Metric, ...] = (
         "Events that the fold of these metrics left out, by reason.",
         (GATEWAY,),
     ),
-    Metric("mendloop_runs_let_go", "counter", "runs", (), "Finished runs that the gateway keeps no longer.", (GATEWAY,)),
+    Metric(
+        "mendloop_runs_let_go", "counter", "runs", (), "Finished runs that the gateway keeps no longer.", (GATEWAY,)
+    ),
     Metric(
         "mendloop_events_left_out",
         "counter",

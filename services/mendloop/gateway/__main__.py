@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -18,14 +19,19 @@ from mendloop.bus.wiring import open_bus, open_store
 from mendloop.core.contracts import GATEWAY, all_topics
 from mendloop.core.telemetry import Telemetry, log_to_stderr
 from mendloop.database.engine import open_engine
+from mendloop.gateway.adapters.access import open_access
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.entrance import Rates
+from mendloop.gateway.adapters.grpc_server import GrpcOptions, Tls
 from mendloop.gateway.adapters.lazy_tables import LazyTables
 from mendloop.gateway.adapters.letter_desk import LetterDesk
+from mendloop.gateway.adapters.local_token import local_token
 from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.domain.rates import Rate
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.settings import GatewaySettings
 from mendloop.gateway.use_cases import Ports
@@ -33,6 +39,8 @@ from mendloop.runs.observer import Observer
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5
+BURST_S = 5
+"""How many seconds' requests may come at once."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -77,8 +85,10 @@ def main() -> None:
         tables=LazyTables(store),
         letters=LetterDesk(bus, engine),
     )
+    token = local_token(settings.token_file) if settings.access == "local" else ""
     app = build_app(
         ports,
+        access=open_access(engine, feed=feed, local_token=token, rates=_rates(settings)),
         history=history,
         telemetry=telemetry,
         allowed_hosts=_allowed_hosts(settings),
@@ -86,14 +96,31 @@ def main() -> None:
         body_timeout_s=settings.body_timeout_s,
         max_streams=settings.max_streams,
         keep_alive_s=settings.keep_alive_s,
+        cors_origins=settings.cors_origins,
+        grpc=GrpcOptions(
+            settings.host,
+            settings.grpc_port,
+            settings.max_body_bytes,
+            _tls(settings),
+            started=lambda port: _leave_port(settings.grpc_port_file, port),
+        ),
     )
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     _leave_port(settings.port_file, port)
     _serve_metrics(settings, telemetry, port=port)
     log.info("service starts", extra={"bus": settings.bus, "host": settings.host, "port": port})
+    _announce(settings, port=port, token=token)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_GRACE_S
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_GRACE_S,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
@@ -119,8 +146,30 @@ def _exit(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
+def _rates(settings: GatewaySettings) -> Rates:
+    return Rates(
+        *(Rate(per_s, burst=math.ceil(BURST_S * per_s)) for per_s in (settings.credential_rate, settings.address_rate))
+    )
+
+
+def _tls(settings: GatewaySettings) -> Tls | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return Tls(settings.tls_cert_file.read_bytes(), settings.tls_key_file.read_bytes())
+
+
+def _announce(settings: GatewaySettings, *, port: int, token: str) -> None:
+    """Where to go, for the person who started us in a terminal; a log file must not hold the token."""
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    url = f"{scheme}://{settings.host}:{port}/"
+    if token and sys.stdout.isatty():
+        print(f"{url}#token={token}", flush=True)
+    elif token:
+        log.info("the local token opens everything", extra={"url": url, "token_file": str(settings.token_file)})
+
+
 def _allowed_hosts(settings: GatewaySettings) -> tuple[str, ...]:
-    if settings.allowed_hosts or settings.host not in ("127.0.0.1", "localhost", "::1"):
+    if settings.allowed_hosts or not settings.is_loopback:
         return tuple(settings.allowed_hosts)
     return LOOPBACK
 

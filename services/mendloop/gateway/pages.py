@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mendloop.artifacts.store import Artifact
 from mendloop.core.contracts import TYPE_PREFIX
 from mendloop.core.errors import CorruptArtifact
+from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.lineage import Lineage, lineage_of
 from mendloop.gateway.domain.outcome_lines import ExampleLine, OutcomeFilter, OutcomeLine, Status
 from mendloop.gateway.domain.paging import Page
@@ -68,6 +69,7 @@ def list_slices(
     run_id: str,
     *,
     ports: Ports,
+    asker: Principal,
     limit: int,
     cursor: str = "",
     q: str = "",
@@ -76,14 +78,14 @@ def list_slices(
 ) -> Page[SliceLine]:
     """Slices of a run with their trend, weak ones first."""
     with reading_pages(run_id, q, cause):
-        require_run(run_id, ports=ports)
+        require_run(run_id, ports=ports, asker=asker)
         return ports.pages.list_slices(run_id, limit=limit, cursor=cursor, q=q, cause=cause, is_weak=is_weak)
 
 
-def get_diagnosis(run_id: str, round: int, slice_id: str, *, ports: Ports, arm: str = "") -> Verdict:
+def get_diagnosis(run_id: str, round: int, slice_id: str, *, ports: Ports, asker: Principal, arm: str = "") -> Verdict:
     """The verdict about a slice, with what its evidence points to; an attachment that is damaged says so itself."""
     with reading_pages(run_id, slice_id):
-        require_run(run_id, ports=ports)
+        require_run(run_id, ports=ports, asker=asker)
         found = ports.pages.events_of(run_id, types=[_type("DiagnosisReady")], round=round, slice_id=slice_id)
         for envelope, message in found:
             assert isinstance(message, diagnosis_pb2.DiagnosisReady)
@@ -97,6 +99,7 @@ def list_outcomes(
     run_id: str,
     *,
     ports: Ports,
+    asker: Principal,
     limit: int,
     cursor: str = "",
     round: int | None = None,
@@ -110,7 +113,7 @@ def list_outcomes(
     Without a round it is the newest one that was measured.
     """
     with reading_pages(run_id, slice_id, q):
-        require_run(run_id, ports=ports)
+        require_run(run_id, ports=ports, asker=asker)
         measured, other = _measured(run_id, ports=ports, round=round, arm=arm)
         wanted = OutcomeFilter(status, _conditions(run_id, slice_id, ports=ports), q)
         assert measured.outcomes is not None
@@ -119,10 +122,12 @@ def list_outcomes(
         return measured, other, page
 
 
-def get_batch(run_id: str, round: int, *, ports: Ports, limit: int, cursor: str = "", arm: str = "") -> BatchPage:
+def get_batch(
+    run_id: str, round: int, *, ports: Ports, asker: Principal, limit: int, cursor: str = "", arm: str = ""
+) -> BatchPage:
     """The round's batch: what people left of it where they looked at it, else as it was made."""
     with reading_pages(run_id):
-        require_run(run_id, ports=ports)
+        require_run(run_id, ports=ports, asker=asker)
         found = ports.pages.events_of(run_id, types=[_type("DataBatchReady")], round=round)
         made = [message for _, message in found if isinstance(message, intervention_pb2.DataBatchReady)]
         of_arm = [message for message in made if message.position.arm == arm]
@@ -138,23 +143,23 @@ def get_batch(run_id: str, round: int, *, ports: Ports, limit: int, cursor: str 
         return BatchPage(round, arm, batch, ports.tables.shifts(batch, run_id=run_id), examples)
 
 
-def get_lineage(run_id: str, *, ports: Ports) -> Lineage:
+def get_lineage(run_id: str, *, ports: Ports, asker: Principal) -> Lineage:
     """What came of what, from the base checkpoint to the gates."""
-    return lineage_of(get_run(run_id, ports=ports))
+    return lineage_of(get_run(run_id, ports=ports, asker=asker))
 
 
-def list_letters(*, ports: Ports, limit: int, cursor: str = "", run_id: str = "") -> Page[LetterLine]:
+def list_letters(*, ports: Ports, asker: Principal, limit: int, cursor: str = "", run_id: str = "") -> Page[LetterLine]:
     """Dead letters, newest first; of all runs where run_id is empty."""
     with reading_pages(run_id):
         if run_id:
-            require_run(run_id, ports=ports)
+            require_run(run_id, ports=ports, asker=asker)
         return ports.pages.list_letters(limit=limit, cursor=cursor, run_id=run_id)
 
 
-def replay_letter(letter_id: str, *, ports: Ports, by: str, reason: str) -> LetterLine:
+def replay_letter(letter_id: str, *, ports: Ports, asker: Principal, by: str, reason: str) -> LetterLine:
     """Give a dead letter's event back to the service that refused it; asking again changes nothing."""
     with reading_pages(letter_id):
-        letter = ports.letters.replay(letter_id, by=by, reason=reason)
+        letter = ports.letters.replay(letter_id, by=asker.acts_as(by), reason=reason)
     if letter is None:
         raise Unknown(f"there is no dead letter {letter_id[:100]!r}")
     return letter

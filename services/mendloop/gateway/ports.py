@@ -11,6 +11,7 @@ from mendloop.artifacts.store import Artifact
 from mendloop.bus.base import Cursor
 from mendloop.core.events import Envelope
 from mendloop.core.recipe import Recipe
+from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.outcome_lines import ExampleLine, OutcomeFilter, OutcomeLine
 from mendloop.gateway.domain.paging import Page
 from mendloop.gateway.domain.run_lines import LetterLine, RunLine, SliceLine
@@ -63,8 +64,10 @@ class RunPages(Protocol):
     def has(self, run_id: str) -> bool:
         """Whether any event of the run is kept."""
 
-    def list_runs(self, *, limit: int, cursor: str, state: str, outcome: str, q: str) -> Page[RunLine]:
-        """Runs, newest first."""
+    def list_runs(
+        self, *, asker: Principal, limit: int, cursor: str, state: str, outcome: str, q: str
+    ) -> Page[RunLine]:
+        """Runs that the asker may see, newest first."""
 
     def list_slices(
         self, run_id: str, *, limit: int, cursor: str, q: str, cause: str, is_weak: bool | None

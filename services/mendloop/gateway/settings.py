@@ -6,9 +6,11 @@ serves the same pages there too, for deployments that keep metrics apart.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from mendloop.core.settings import ServiceSettings
 
@@ -18,6 +20,8 @@ class GatewaySettings(ServiceSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    grpc_port: int = Field(0, ge=0, le=65535, description="Port of gRPC on the same address; 0 takes a free one.")
+    grpc_port_file: Path | None = Field(None, description="File that gets gRPC's port, for who started us.")
     port_file: Path | None = Field(None, description="File that gets the port, for who started us.")
     database_url: str = Field(
         "sqlite:///.mendloop/gateway.db",
@@ -35,3 +39,43 @@ class GatewaySettings(ServiceSettings):
     keep_days: float = Field(0, ge=0, description="Days for which a finished run is kept there; 0: no limit.")
     max_streams: int = Field(1000, ge=1, description="Most event streams at a time.")
     keep_alive_s: float = Field(15.0, gt=0, description="Longest silence on an event stream.")
+    access: Literal["local", "keys"] = Field(
+        "local",
+        description="local: the token in token_file opens everything, on a loopback address only. keys: it does not"
+        " exist. API keys, and OIDC tokens where oidc_issuer is set, are read in both.",
+    )
+    token_file: Path = Field(Path(".mendloop/gateway-token"), description="The local token; made where there is none.")
+    credential_rate: float = Field(100, gt=0, description="Requests a second that one key or person may make.")
+    address_rate: float = Field(200, gt=0, description="Requests a second from one address; five seconds' at once.")
+    trusted_proxies: list[str] = Field(
+        default_factory=list, description="Addresses whose X-Forwarded-For and -Proto are believed, as JSON."
+    )
+    cors_origins: list[str] = Field(
+        default_factory=list, description="Sites whose pages may ask with a bearer token, as JSON; none by default."
+    )
+    tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM); with tls_key_file serves TLS.")
+    tls_key_file: Path | None = Field(None, description="Its private key (PEM, without passphrase).")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        wrong = [origin for origin in value if not re.fullmatch(r"https?://[^/*\s]+", origin)]
+        if wrong:
+            raise ValueError(f"{wrong} must be origins such as https://team.example; a wildcard is not taken")
+        return value
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if self.access == "local" and not self.is_loopback:
+            raise ValueError(
+                f"MENDLOOP_HOST is {self.host!r}, which others reach, and MENDLOOP_ACCESS is local: set it to keys and"
+                " make a key with `mend keys create`"
+            )
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("set both MENDLOOP_TLS_CERT_FILE and MENDLOOP_TLS_KEY_FILE, or none")
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the gateway."""
+        return self.host in ("127.0.0.1", "localhost", "::1")

@@ -6,10 +6,18 @@ has caught up. Either way it meets each event once, in order.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.message import Message
+
 from mendloop.bus.base import Bus
+from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.refusals import Malformed
 from mendloop.gateway.feed import Entry, Feed
+from mendloop.gateway.ports import Runs
 from mendloop.runs.filters import EventFilter
+from mendloop.runs.fold import run_of
 from mendloop.runs.stream import LogReader, decode_cursor, encode_cursor
 
 BEGINNING = encode_cursor({})
@@ -17,10 +25,40 @@ PULL_COUNT = 100
 CATCH_UP_COUNT = 500
 
 
+class Wanted(Protocol):
+    """Chooses events."""
+
+    def matches(self, message: Message) -> bool:
+        """Whether a reader gets the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfTheirRuns:
+    """What a filter wants, of the runs that exist for a principal; events without a run are of nobody."""
+
+    wanted: EventFilter
+    asker: Principal
+    runs: Runs
+
+    def matches(self, message: Message) -> bool:
+        """Whether a reader gets the message."""
+        if not self.wanted.matches(message):
+            return False
+        run_id = run_of(message)
+        view = self.runs.view(run_id)
+        started_by = view.request.requested_by if view is not None and view.request is not None else ""
+        return self.asker.may_see(run_id, started_by=started_by)
+
+
+def seen_by(asker: Principal, wanted: EventFilter, *, runs: Runs) -> Wanted:
+    """What a filter wants, of what exists for who asks."""
+    return wanted if asker.limits is None else OfTheirRuns(wanted, asker, runs)
+
+
 class Subscription:
     """Pulls events that match a filter, from a cursor on ("" means now). Used by one thread or task at a time."""
 
-    def __init__(self, feed: Feed, history: Bus, *, wanted: EventFilter, cursor: str = "") -> None:
+    def __init__(self, feed: Feed, history: Bus, *, wanted: Wanted, cursor: str = "") -> None:
         self._feed, self._history, self._wanted = feed, history, wanted
         self._reader: LogReader | None = None
         self._serial = 0

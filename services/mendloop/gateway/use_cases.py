@@ -18,6 +18,7 @@ from mendloop.bus.base import Bus
 from mendloop.core.errors import CorruptArtifact, InvalidRecipe, Retryable
 from mendloop.core.events import stable_hash
 from mendloop.core.recipe import Recipe
+from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.paging import Page
 from mendloop.gateway.domain.refusals import (
     Busy,
@@ -99,51 +100,73 @@ class Desk:
             self._keys.add(key)
 
 
-def start_run(recipe: Recipe, *, ports: Ports, key: str = "", requested_by: str = "") -> Started:
+def start_run(recipe: Recipe, *, ports: Ports, asker: Principal, key: str = "", requested_by: str = "") -> Started:
     """Ask for a run. The same key and recipe again give the same run, also after a restart.
 
-    Raises Invalid where the recipe cannot run, KeyReused where the key belongs to another recipe, Busy or Conflict
-    where it has to wait.
+    Keys of two principals are two keys. Raises Invalid where the recipe cannot run, KeyReused where the key belongs to
+    another recipe, NotAllowed where the run would be none of theirs, Busy or Conflict where it has to wait.
     """
     if len(key) > MAX_KEY_LENGTH or not key.isprintable():
         raise Malformed(f"the idempotency key must have at most {MAX_KEY_LENGTH} printable characters")
-    with ports.desk.place(key), reading_pages():
-        run_id = _keyed_run(recipe, key=key, ports=ports) if key else f"{recipe.name}-{secrets.token_hex(3)}"
+    place = f"{asker.who}\n{key}" if key and not asker.is_local else key
+    with ports.desk.place(place), reading_pages():
+        run_id = f"{recipe.name}-{secrets.token_hex(3)}"
+        asker.check_start(run_id)
+        if key:
+            run_id = _keyed_run(recipe, key=key, asker=asker, ports=ports)
         if key and ports.pages.has(run_id):
             return Started(run_id, False)
         try:
-            ports.submit(recipe, run_id=run_id, requested_by=requested_by)
+            ports.submit(recipe, run_id=run_id, requested_by=asker.acts_as(requested_by))
         except InvalidRecipe as error:
-            place = getattr(error, "field", "")
-            faults = (Fault(place, str(error)),) if place else ()
+            name = getattr(error, "field", "")
+            faults = (Fault(name, str(error)),) if name else ()
             raise Invalid(str(error), faults=faults) from error
         _wait_seen(run_id, ports=ports)
         return Started(run_id, True)
 
 
 def list_runs(
-    *, ports: Ports, limit: int, cursor: str = "", state: str = "", outcome: str = "", q: str = ""
+    *,
+    ports: Ports,
+    asker: Principal,
+    limit: int,
+    cursor: str = "",
+    state: str = "",
+    outcome: str = "",
+    q: str = "",
 ) -> Page[RunLine]:
-    """Runs, newest first. Raises Malformed for a cursor that no page gave, Busy where the database is away."""
+    """Runs that the asker may see, newest first.
+
+    Raises Malformed for a cursor that no page gave, Busy where the database is away.
+    """
     with reading_pages(q, outcome):
-        return ports.pages.list_runs(limit=limit, cursor=cursor, state=state, outcome=outcome, q=q)
+        return ports.pages.list_runs(asker=asker, limit=limit, cursor=cursor, state=state, outcome=outcome, q=q)
 
 
-def get_run(run_id: str, *, ports: Ports) -> RunView:
-    """One run. Raises UnknownRun, or Busy where the database is away."""
+def sees(asker: Principal, view: RunView) -> bool:
+    """Whether a run exists for who asks."""
+    return asker.may_see(view.run_id, started_by=view.request.requested_by if view.request else "")
+
+
+def get_run(run_id: str, *, ports: Ports, asker: Principal) -> RunView:
+    """One run. Raises UnknownRun, also for a run that is none of theirs, or Busy where the database is away."""
     with reading_pages():
         view = ports.feed.runs.view(run_id)
-    if view is None:
-        raise UnknownRun(f"there is no run {run_id[:100]!r}")
+    if view is None or not sees(asker, view):
+        raise UnknownRun.named(run_id)
     return view
 
 
-def require_run(run_id: str, *, ports: Ports) -> None:
-    """Raises UnknownRun where no event of the run is kept, Busy where that cannot be told now."""
+def require_run(run_id: str, *, ports: Ports, asker: Principal) -> None:
+    """Raises UnknownRun where no event of the run is kept or it is none of theirs, Busy where that cannot be told."""
+    if asker.limits is not None:
+        get_run(run_id, ports=ports, asker=asker)
+        return
     with reading_pages(run_id):
         is_known = ports.pages.has(run_id)
     if not is_known:
-        raise UnknownRun(f"there is no run {run_id[:100]!r}")
+        raise UnknownRun.named(run_id)
 
 
 @contextmanager
@@ -165,23 +188,31 @@ def reading_pages(*words: str) -> Iterator[None]:
         ) from error
 
 
-def cancel_run(run_id: str, *, ports: Ports, reason: str, by: str) -> RunView:
+def cancel_run(run_id: str, *, ports: Ports, asker: Principal, reason: str, by: str) -> RunView:
     """Stop a run; asking again changes nothing. Raises UnknownRun, or Conflict where it is over."""
-    view = get_run(run_id, ports=ports)
+    view = get_run(run_id, ports=ports, asker=asker)
     with _conflicts():
-        steering.cancel(view, bus=ports.bus, reason=_text("reason", reason), by=_text("by", by))
+        steering.cancel(view, bus=ports.bus, reason=_text("reason", reason), by=_text("by", asker.acts_as(by)))
     return view
 
 
 def answer_approval(
-    run_id: str, *, ports: Ports, plan_id: str, approved: bool, reason: str, by: str, is_review: bool = False
+    run_id: str,
+    *,
+    ports: Ports,
+    asker: Principal,
+    plan_id: str,
+    approved: bool,
+    reason: str,
+    by: str,
+    is_review: bool = False,
 ) -> RunView:
     """Approve or refuse a plan that waits, or its batch as it is; the same answer again changes nothing.
 
     Raises UnknownRun, or Conflict where the run is over, does not wait for this plan, or was answered otherwise.
     """
-    view = get_run(run_id, ports=ports)
-    reason, by = _text("reason", reason), _text("by", by)
+    view = get_run(run_id, ports=ports, asker=asker)
+    reason, by = _text("reason", reason), _text("by", asker.acts_as(by))
     with _conflicts():
         steering.answer(
             view, bus=ports.bus, approved=approved, reason=reason, by=by, plan_id=plan_id, is_review=is_review
@@ -189,14 +220,16 @@ def answer_approval(
     return view
 
 
-def steer_run(run_id: str, *, ports: Ports, action: str, reason: str, by: str) -> RunView:
+def steer_run(run_id: str, *, ports: Ports, asker: Principal, action: str, reason: str, by: str) -> RunView:
     """Pause a run, let it go on, or take its last promotion back; asking for the state that is changes nothing.
 
     Raises UnknownRun, or Conflict where the run is over or nothing was promoted.
     """
-    view = get_run(run_id, ports=ports)
+    view = get_run(run_id, ports=ports, asker=asker)
     with _conflicts():
-        steering.steer(view, bus=ports.bus, action=action, reason=_text("reason", reason), by=_text("by", by))
+        steering.steer(
+            view, bus=ports.bus, action=action, reason=_text("reason", reason), by=_text("by", asker.acts_as(by))
+        )
     return view
 
 
@@ -208,9 +241,9 @@ def _conflicts() -> Iterator[None]:
         raise Conflict(str(error)) from error
 
 
-def _keyed_run(recipe: Recipe, *, key: str, ports: Ports) -> str:
+def _keyed_run(recipe: Recipe, *, key: str, asker: Principal, ports: Ports) -> str:
     """The run of a key: remembered before anything is published, so that a crash between the two loses nothing."""
-    name = stable_hash("idempotency", key)
+    name = stable_hash("idempotency", key) if asker.is_local else stable_hash("idempotency", key, asker.who)
     content = stable_hash(recipe.model_dump_json())
     raw = ports.documents.get_doc(_KEYS, name)
     if raw is not None:

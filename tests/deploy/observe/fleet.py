@@ -1,7 +1,7 @@
 """Real service processes over one bus file, watched by a real Prometheus and Alertmanager with rules that run faster.
 
-The rules are the shipped ones with every duration 60 times shorter: minutes become seconds, and so do the three thresholds
-that are times. Nothing else is changed.
+The rules are the shipped ones with every duration 60 times shorter: minutes become seconds, and so do the three
+thresholds that are times. Nothing else is changed.
 """
 
 from __future__ import annotations

@@ -1,28 +1,45 @@
-"""The gateway as a FastAPI app: health, metrics, and the two groups of routes behind their guards."""
+"""The gateway as a FastAPI app: health, metrics, and the groups of routes behind gate and guards."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse
 
 from mendloop.bus.base import Bus
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
+from mendloop.gateway.adapters.access import Access
+from mendloop.gateway.adapters.access_routes import access_routes
 from mendloop.gateway.adapters.event_routes import event_routes
+from mendloop.gateway.adapters.gate import Gate
+from mendloop.gateway.adapters.grpc_server import GrpcOptions, GrpcServer
+from mendloop.gateway.adapters.grpc_service import LoopService
 from mendloop.gateway.adapters.guards import Guards
+from mendloop.gateway.adapters.headers import SecurityHeaders
 from mendloop.gateway.adapters.page_routes import page_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.use_cases import Ports
 
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+    "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+    "expose_headers": ["Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
+    "max_age": 600,
+}
+"""Other sites' pages that are allowed at all send a bearer token; cookies are never theirs."""
+
 
 def build_app(
     ports: Ports,
     *,
+    access: Access,
     history: Bus,
     telemetry: Telemetry,
     allowed_hosts: Sequence[str] = (),
@@ -30,15 +47,24 @@ def build_app(
     body_timeout_s: float = 30.0,
     max_streams: int = 1000,
     keep_alive_s: float = 15.0,
+    cors_origins: Sequence[str] = (),
+    grpc: GrpcOptions | None = None,
 ) -> FastAPI:
-    """The app. It starts and stops the feed; history is a bus connection of its own for readers that catch up."""
+    """The app. It starts and stops the feed, and gRPC where it has options.
+
+    history is a bus connection of its own for readers that catch up.
+    """
     streams = Streams(ports.feed, max_streams=max_streams, keep_alive_s=keep_alive_s)
+    service = LoopService(ports, history=history, streams=streams)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams.start()
         ports.feed.start()
-        yield
+        async with AsyncExitStack() as running:
+            if grpc is not None:
+                await running.enter_async_context(GrpcServer(service, entrance=access.entrance, options=grpc))
+            yield
         streams.stop()
         ports.feed.stop()
 
@@ -52,6 +78,9 @@ def build_app(
     )
     problems.install(app)
     app.state.streams = streams
+    app.include_router(
+        access_routes(access.entrance, key_store=access.key_store, audit=access.audit, clock=access.clock)
+    )
     app.include_router(run_routes(ports))
     app.include_router(page_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
@@ -61,6 +90,10 @@ def build_app(
     app.add_middleware(
         Guards, allowed_hosts=allowed_hosts, max_body_bytes=max_body_bytes, body_timeout_s=body_timeout_s
     )
+    app.add_middleware(Gate, entrance=access.entrance)
+    app.add_middleware(SecurityHeaders)
+    if cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=cors_origins, **_CORS)
     return app
 
 

@@ -12,11 +12,12 @@ from fastapi.responses import JSONResponse
 
 from mendloop.bus.base import Bus
 from mendloop.gateway import use_cases
+from mendloop.gateway.adapters.gate import Asker
 from mendloop.gateway.adapters.run_routes import problems
 from mendloop.gateway.adapters.streams import MEDIA_TYPE, Streams
 from mendloop.gateway.domain.refusals import Malformed
 from mendloop.gateway.feed import Entry
-from mendloop.gateway.subscription import BEGINNING, Subscription
+from mendloop.gateway.subscription import BEGINNING, Subscription, seen_by
 from mendloop.gateway.use_cases import Ports
 from mendloop.runs.filters import EventFilter
 
@@ -36,9 +37,14 @@ def event_routes(ports: Ports, *, history: Bus, streams: Streams) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["events"])
 
     @routes.get(
-        "/events", summary="Stream events", response_class=Response, responses={**_STREAM, **problems(400, 422, 503)}
+        "/events",
+        summary="Stream events",
+        response_class=Response,
+        responses={**_STREAM, **problems(400, 401, 422, 429, 503)},
     )
     async def stream(
+        request: Request,
+        asker: Asker,
         runs: Annotated[list[str], Query(alias="run", default_factory=list, description="Run ids.")],
         types: Annotated[list[str], Query(alias="type", default_factory=list, description="e.g. EvalFailed.")],
         causes: Annotated[list[str], Query(alias="cause", default_factory=list, description="e.g. EOS_MASKED.")],
@@ -51,8 +57,10 @@ def event_routes(ports: Ports, *, history: Bus, streams: Streams) -> APIRouter:
         last_event_id: LastEventId = "",
     ) -> Response:
         wanted = _filter(runs=runs, types=types, causes=causes, slices=slices)
+        seen = seen_by(asker, wanted, runs=ports.feed.runs)
         cursor = last_event_id or (BEGINNING if start == "beginning" else "")
-        return streams.response(Subscription(ports.feed, history, wanted=wanted, cursor=cursor))
+        subscription = Subscription(ports.feed, history, wanted=seen, cursor=cursor)
+        return streams.response(subscription, is_still_valid=request.state.is_still_valid)
 
     @routes.get(
         "/runs/{run_id}/events",
@@ -60,21 +68,22 @@ def event_routes(ports: Ports, *, history: Bus, streams: Streams) -> APIRouter:
         response_class=Response,
         responses={
             200: {"description": "A page or a stream", "content": {"application/json": {}, MEDIA_TYPE: {}}},
-            **problems(400, 404, 422, 503),
+            **problems(400, 401, 404, 422, 429, 503),
         },
     )
     async def of_run(
         request: Request,
+        asker: Asker,
         run_id: str,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
         cursor: Annotated[str, Query(max_length=8192, description="next_cursor of the page before.")] = "",
         last_event_id: LastEventId = "",
     ) -> Response:
-        await to_thread.run_sync(lambda: use_cases.require_run(run_id, ports=ports))
+        await to_thread.run_sync(lambda: use_cases.require_run(run_id, ports=ports, asker=asker))
         place = last_event_id or cursor or BEGINNING
         subscription = Subscription(ports.feed, history, wanted=_filter(runs=[run_id]), cursor=place)
         if MEDIA_TYPE in request.headers.get("accept", ""):
-            return streams.response(subscription)
+            return streams.response(subscription, is_still_valid=request.state.is_still_valid)
         return JSONResponse(await to_thread.run_sync(lambda: _page(subscription, limit=limit)))
 
     return routes

@@ -1,4 +1,4 @@
-"""Guards around the app (plain ASGI): allowed hosts, size and time of a body, and headers that every answer gets."""
+"""Guards around the app (plain ASGI): allowed hosts, and size and time of a body."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mendloop.gateway.adapters.gate import PROBES
 from mendloop.gateway.adapters.problems import problem
-
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
-_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
 
 
 class Guards:
@@ -33,13 +27,13 @@ class Guards:
             return
         headers = dict(scope["headers"])
         host = _name(headers.get(b"host", b"").decode("latin-1"))
-        if self._hosts and host not in self._hosts and scope["path"] not in _PROBES:
+        if self._hosts and host not in self._hosts and scope["path"] not in PROBES:
             await problem(421, f"this gateway does not answer for the host {host[:100]!r}")(scope, receive, send)
             return
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, receive, send)
             return
-        await self._with_body(scope, receive, _with_headers(send), declared=headers.get(b"content-length", b"0"))
+        await self._with_body(scope, receive, send, declared=headers.get(b"content-length", b"0"))
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send, *, declared: bytes) -> None:
         limit = self._max_body_bytes
@@ -84,12 +78,3 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
-
-
-def _with_headers(send: Send) -> Send:
-    async def more(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *_HEADERS]}
-        await send(message)
-
-    return more

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Path, Query
 
 from mendloop.gateway import pages
 from mendloop.gateway.adapters import page_models as models
+from mendloop.gateway.adapters.gate import Asker
 from mendloop.gateway.adapters.page_models import DEFAULT_LIMIT, Arm, Cursor, Limit, Search
+from mendloop.gateway.adapters.run_models import Cost
 from mendloop.gateway.adapters.run_routes import problems
 from mendloop.gateway.domain.outcome_lines import Status
 from mendloop.gateway.pages import BatchPage, Measured, Verdict
@@ -31,17 +33,20 @@ def page_routes(ports: Ports) -> APIRouter:
 
 def _add_slices(routes: APIRouter, ports: Ports) -> None:
     @routes.get(
-        "/runs/{run_id}/slices", summary="Slices of a run over its rounds", responses=problems(400, 404, 422, 503)
+        "/runs/{run_id}/slices", summary="Slices of a run over its rounds", responses=problems(400, 401, 404, 422, 503)
     )
     def list_slices(
         run_id: str,
+        asker: Asker,
         q: Search = "",
         cause: Annotated[str, Query(max_length=100, description="Only slices with this verdict.")] = "",
         weak: Annotated[bool | None, Query(description="Only weak slices, or only the others.")] = None,
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = "",
     ) -> models.SlicePage:
-        page = pages.list_slices(run_id, ports=ports, limit=limit, cursor=cursor, q=q, cause=cause, is_weak=weak)
+        page = pages.list_slices(
+            run_id, ports=ports, asker=asker, limit=limit, cursor=cursor, q=q, cause=cause, is_weak=weak
+        )
         slices = [
             models.Slice(
                 slice_id=line.slice_id,
@@ -59,20 +64,21 @@ def _add_slices(routes: APIRouter, ports: Ports) -> None:
     @routes.get(
         "/runs/{run_id}/diagnoses/{round}/{slice_id}",
         summary="A verdict with its evidence and attachments",
-        responses=problems(400, 404, 422, 503),
+        responses=problems(400, 401, 404, 422, 503),
     )
-    def get_diagnosis(run_id: str, round: Round, slice_id: str, arm: Arm = "") -> models.DiagnosisBody:
-        return _diagnosis(pages.get_diagnosis(run_id, round, slice_id, ports=ports, arm=arm))
+    def get_diagnosis(run_id: str, round: Round, slice_id: str, asker: Asker, arm: Arm = "") -> models.DiagnosisBody:
+        return _diagnosis(pages.get_diagnosis(run_id, round, slice_id, ports=ports, asker=asker, arm=arm))
 
 
 def _add_tables(routes: APIRouter, ports: Ports) -> None:
     @routes.get(
         "/runs/{run_id}/outcomes",
         summary="What a checkpoint answered, beside the baseline; never a sealed item",
-        responses=problems(400, 404, 422, 502, 503),
+        responses=problems(400, 401, 404, 422, 502, 503),
     )
     def list_outcomes(
         run_id: str,
+        asker: Asker,
         round: OfRound = None,
         arm: Arm = "",
         slice_id: Annotated[str, Query(alias="slice", max_length=200, description="Only items of this slice.")] = "",
@@ -84,6 +90,7 @@ def _add_tables(routes: APIRouter, ports: Ports) -> None:
         measured, other, page = pages.list_outcomes(
             run_id,
             ports=ports,
+            asker=asker,
             limit=limit,
             cursor=cursor,
             round=round,
@@ -103,18 +110,18 @@ def _add_tables(routes: APIRouter, ports: Ports) -> None:
     @routes.get(
         "/runs/{run_id}/batches/{round}",
         summary="A batch: funnel, shifts and examples",
-        responses=problems(400, 404, 422, 502, 503),
+        responses=problems(400, 401, 404, 422, 502, 503),
     )
     def get_batch(
-        run_id: str, round: Round, arm: Arm = "", limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
+        run_id: str, round: Round, asker: Asker, arm: Arm = "", limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
     ) -> models.BatchPageBody:
-        return _batch(pages.get_batch(run_id, round, ports=ports, limit=limit, cursor=cursor, arm=arm))
+        return _batch(pages.get_batch(run_id, round, ports=ports, asker=asker, limit=limit, cursor=cursor, arm=arm))
 
 
 def _add_lineage(routes: APIRouter, ports: Ports) -> None:
-    @routes.get("/runs/{run_id}/lineage", summary="What came of what", responses=problems(404, 503))
-    def get_lineage(run_id: str) -> models.LineageBody:
-        found = pages.get_lineage(run_id, ports=ports)
+    @routes.get("/runs/{run_id}/lineage", summary="What came of what", responses=problems(401, 404, 503))
+    def get_lineage(run_id: str, asker: Asker) -> models.LineageBody:
+        found = pages.get_lineage(run_id, ports=ports, asker=asker)
         return models.LineageBody(
             nodes=[models.NodeBody.model_validate(node) for node in found.nodes],
             edges=[models.EdgeBody(source=edge.source, target=edge.target) for edge in found.edges],
@@ -122,13 +129,14 @@ def _add_lineage(routes: APIRouter, ports: Ports) -> None:
 
 
 def _add_letters(routes: APIRouter, ports: Ports) -> None:
-    @routes.get("/dead-letters", summary="Dead letters, newest first", responses=problems(400, 404, 422, 503))
+    @routes.get("/dead-letters", summary="Dead letters, newest first", responses=problems(400, 401, 404, 422, 503))
     def list_letters(
+        asker: Asker,
         run: Annotated[str, Query(max_length=300, description="Only of this run.")] = "",
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = "",
     ) -> models.LetterPage:
-        page = pages.list_letters(ports=ports, limit=limit, cursor=cursor, run_id=run)
+        page = pages.list_letters(ports=ports, asker=asker, limit=limit, cursor=cursor, run_id=run)
         letters = [models.LetterBody.model_validate(line) for line in page.items]
         return models.LetterPage(dead_letters=letters, next_cursor=page.next_cursor, total=page.total)
 
@@ -136,11 +144,11 @@ def _add_letters(routes: APIRouter, ports: Ports) -> None:
         "/dead-letters/{letter_id}/replay",
         status_code=202,
         summary="Give the event to the service that refused it, once more; asking again changes nothing",
-        responses=problems(400, 404, 409, 413, 422, 503),
+        responses=problems(400, 401, 404, 409, 413, 422, 503),
     )
-    def replay_letter(letter_id: str, body: models.Replay | None = None) -> models.LetterBody:
+    def replay_letter(letter_id: str, asker: Asker, body: models.Replay | None = None) -> models.LetterBody:
         asked = body or models.Replay()
-        letter = pages.replay_letter(letter_id, ports=ports, by=asked.by, reason=asked.reason)
+        letter = pages.replay_letter(letter_id, ports=ports, asker=asker, by=asked.by, reason=asked.reason)
         return models.LetterBody.model_validate(letter)
 
 
@@ -200,7 +208,7 @@ def _batch(found: BatchPage) -> models.BatchPageBody:
             example_count=batch.example_count,
             awaits_review=batch.awaits_review,
             is_reviewed=batch.reviewed_from is not None,
-            cost=models.Cost.model_validate(batch.cost),
+            cost=Cost.model_validate(batch.cost),
         ),
         funnel=[models.FunnelRow.model_validate(drop) for drop in batch.drops],
         shifts=found.shifts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from mendloop.core.errors import Retryable
 from mendloop.gateway.domain.refusals import (
     Busy,
     Conflict,
@@ -19,8 +21,11 @@ from mendloop.gateway.domain.refusals import (
     Invalid,
     KeyReused,
     Malformed,
+    NotAllowed,
+    NotSignedIn,
     Refusal,
     TooLarge,
+    TooMany,
     Unknown,
     UnknownRun,
     Unreadable,
@@ -30,13 +35,16 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _STATUS: dict[type[Refusal], int] = {
     Malformed: 400,
-    UnknownRun: 404,
+    NotSignedIn: 401,
+    NotAllowed: 403,
     Unknown: 404,
+    UnknownRun: 404,
     Conflict: 409,
     KeyReused: 422,
     Invalid: 422,
     TooLarge: 422,
     Unreadable: 502,
+    TooMany: 429,
     Busy: 503,
 }
 SCHEMA = {
@@ -79,6 +87,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(Retryable, _away)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -94,11 +103,23 @@ def _fault(error: Mapping[str, object], *, skip: int) -> Fault:
     return Fault(".".join(str(part) for part in place[skip:]), str(error["msg"]), value)
 
 
+def problem_of(refusal: Refusal) -> JSONResponse:
+    """A refusal as a problem."""
+    faults = refusal.faults if isinstance(refusal, Invalid) else ()
+    return problem(_STATUS[type(refusal)], str(refusal), faults=faults, headers=_headers_of(refusal))
+
+
+def _headers_of(refusal: Refusal) -> dict[str, str]:
+    if isinstance(refusal, NotSignedIn):
+        return {"WWW-Authenticate": 'Bearer realm="mendloop"'}
+    if isinstance(refusal, TooMany):
+        return {"Retry-After": str(max(1, math.ceil(refusal.wait_s)))}
+    return {"Retry-After": "5"} if isinstance(refusal, Busy) else {}
+
+
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
-    faults = error.faults if isinstance(error, Invalid) else ()
-    headers = {"Retry-After": "5"} if isinstance(error, Busy) else {}
-    return problem(_STATUS[type(error)], str(error), faults=faults, headers=headers)
+    return problem_of(error)
 
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
@@ -112,6 +133,11 @@ async def _unreadable(request: Request, error: Exception) -> JSONResponse:
 async def _plain(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _away(request: Request, error: Exception) -> JSONResponse:
+    log.warning("a request met a store that is away", extra={"reason": str(error), "path": request.url.path})
+    return problem(503, "a store of this gateway does not answer; try again", headers={"Retry-After": "5"})
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from mendloop.gateway import use_cases
 from mendloop.gateway.adapters.bodies import JSON, YAML, UnsupportedMediaType, read_recipe
+from mendloop.gateway.adapters.gate import Asker
 from mendloop.gateway.adapters.page_models import DEFAULT_LIMIT, Cursor, Limit, Search
 from mendloop.gateway.adapters.problems import MEDIA_TYPE, SCHEMA
 from mendloop.gateway.adapters.run_models import Approval, Cancel, RunPage, RunSummary, State
@@ -46,22 +47,27 @@ def _add_submission(routes: APIRouter, ports: Ports) -> None:
         summary="Start a run",
         responses={
             200: {"model": RunSummary, "description": "The key's run"},
-            **problems(400, 409, 413, 415, 422, 503),
+            **problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
         },
         openapi_extra={"requestBody": {"required": True, "content": _recipe_content()}},
     )
     async def start(
         request: Request,
+        asker: Asker,
         idempotency_key: Annotated[str, Header(description="The same key and recipe give the same run.")] = "",
-        requested_by: Annotated[str, Query(max_length=200, description="Who asks.")] = "",
+        requested_by: Annotated[
+            str, Query(max_length=200, description="Who asks; kept of the person at the gateway's machine only.")
+        ] = "",
     ) -> Response:
         body = await request.body()
         content_type = request.headers.get("content-type", "")
 
         def work() -> tuple[use_cases.Started, RunSummary]:
             recipe = read_recipe(body, content_type=content_type)
-            started = use_cases.start_run(recipe, ports=ports, key=idempotency_key, requested_by=requested_by)
-            return started, summary_of(use_cases.get_run(started.run_id, ports=ports))
+            started = use_cases.start_run(
+                recipe, ports=ports, asker=asker, key=idempotency_key, requested_by=requested_by
+            )
+            return started, summary_of(use_cases.get_run(started.run_id, ports=ports, asker=asker))
 
         try:
             started, summary = await to_thread.run_sync(work)
@@ -76,21 +82,24 @@ def _add_submission(routes: APIRouter, ports: Ports) -> None:
 
 
 def _add_reading(routes: APIRouter, ports: Ports) -> None:
-    @routes.get("/runs", summary="List runs, newest first", responses=problems(400, 422, 503))
+    @routes.get("/runs", summary="List runs, newest first", responses=problems(400, 401, 422, 429, 503))
     def list_runs(
+        asker: Asker,
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = "",
         state: Annotated[State | None, Query(description="Only runs in this state.")] = None,
         outcome: Annotated[str, Query(max_length=100, description="Only runs that ended so, e.g. promoted.")] = "",
         q: Search = "",
     ) -> RunPage:
-        page = use_cases.list_runs(ports=ports, limit=limit, cursor=cursor, state=state or "", outcome=outcome, q=q)
+        page = use_cases.list_runs(
+            ports=ports, asker=asker, limit=limit, cursor=cursor, state=state or "", outcome=outcome, q=q
+        )
         runs = [RunSummary.model_validate(line) for line in page.items]
         return RunPage(runs=runs, next_cursor=page.next_cursor, total=page.total)
 
-    @routes.get("/runs/{run_id}", summary="One run with all its numbers", responses=problems(404, 503))
-    def get_run(run_id: str) -> dict[str, Any]:
-        view = use_cases.get_run(run_id, ports=ports)
+    @routes.get("/runs/{run_id}", summary="One run with all its numbers", responses=problems(401, 404, 503))
+    def get_run(run_id: str, asker: Asker) -> dict[str, Any]:
+        view = use_cases.get_run(run_id, ports=ports, asker=asker)
         return {**to_document(view, now=datetime.now(UTC)), **summary_of(view).model_dump(mode="json")}
 
 
@@ -104,12 +113,12 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
         "/runs/{run_id}/cancel",
         status_code=202,
         summary="Stop a run",
-        responses=problems(400, 404, 409, 413, 422),
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
     )
-    async def cancel(run_id: str, body: Cancel | None = None) -> RunSummary:
+    async def cancel(run_id: str, asker: Asker, body: Cancel | None = None) -> RunSummary:
         asked = body or Cancel()
         view = await to_thread.run_sync(
-            lambda: use_cases.cancel_run(run_id, ports=ports, reason=asked.reason, by=asked.by)
+            lambda: use_cases.cancel_run(run_id, ports=ports, asker=asker, reason=asked.reason, by=asked.by)
         )
         return summary_of(view)
 
@@ -120,13 +129,14 @@ def _add_decisions(routes: APIRouter, ports: Ports) -> None:
         "/runs/{run_id}/approval",
         status_code=202,
         summary="Approve or refuse a plan",
-        responses=problems(400, 404, 409, 413, 422),
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
     )
-    async def approval(run_id: str, body: Approval) -> RunSummary:
+    async def approval(run_id: str, asker: Asker, body: Approval) -> RunSummary:
         view = await to_thread.run_sync(
             lambda: use_cases.answer_approval(
                 run_id,
                 ports=ports,
+                asker=asker,
                 plan_id=body.plan_id,
                 approved=body.approved,
                 reason=body.reason,
@@ -150,12 +160,14 @@ def _add_steering(routes: APIRouter, ports: Ports, *, path: str, action: str, wo
         status_code=202,
         summary=words,
         operation_id=f"{path}_run",
-        responses=problems(400, 404, 409, 413, 422),
+        responses=problems(400, 401, 403, 404, 409, 413, 422, 429),
     )
-    async def steered(run_id: str, body: Cancel | None = None) -> RunSummary:
+    async def steered(run_id: str, asker: Asker, body: Cancel | None = None) -> RunSummary:
         asked = body or Cancel()
         view = await to_thread.run_sync(
-            lambda: use_cases.steer_run(run_id, ports=ports, action=action, reason=asked.reason, by=asked.by)
+            lambda: use_cases.steer_run(
+                run_id, ports=ports, asker=asker, action=action, reason=asked.reason, by=asked.by
+            )
         )
         return summary_of(view)
 

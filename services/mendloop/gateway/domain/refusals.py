@@ -4,9 +4,12 @@ Refusal
 ├── Malformed      cannot be read
 ├── Invalid        can be read and is wrong; faults name fields
 ├── UnknownRun     no event of such a run was read
-├── Unknown        the run has no such thing
+├── Unknown        there is no such thing, or not of this run
 ├── Conflict       right, but not in the run's state
 ├── KeyReused      an idempotency key was used for another request
+├── NotSignedIn    no credential, or one that is worth nothing
+├── NotAllowed     the credential does not reach this far
+├── TooMany        more requests than the credential or address may make; try again later
 ├── Busy           too much at once, or something is away; try again
 ├── Unreadable     an artifact that the answer needs is missing or damaged
 └── TooLarge       an artifact is too large to be shown here
@@ -43,7 +46,12 @@ class Invalid(Refusal):
 
 
 class UnknownRun(Refusal):
-    """There is no such run."""
+    """There is no such run, or none for who asks: both are the same answer."""
+
+    @classmethod
+    def named(cls, run_id: str) -> UnknownRun:
+        """The refusal of a run id."""
+        return cls(f"there is no run {run_id[:100]!r}")
 
 
 class Conflict(Refusal):
@@ -59,7 +67,7 @@ class Busy(Refusal):
 
 
 class Unknown(Refusal):
-    """The run is there, what was asked of it is not."""
+    """There is no such thing, or not of this run."""
 
 
 class Unreadable(Refusal):
@@ -68,3 +76,19 @@ class Unreadable(Refusal):
 
 class TooLarge(Refusal):
     """An artifact is too large to be shown."""
+
+
+class NotSignedIn(Refusal):
+    """Nobody is known to ask."""
+
+
+class NotAllowed(Refusal):
+    """Who asks may not do this."""
+
+
+class TooMany(Refusal):
+    """Too many requests."""
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s

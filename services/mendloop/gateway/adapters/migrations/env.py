@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from mendloop.gateway.adapters import run_tables  # noqa: F401  (its tables are part of the metadata)
+from mendloop.gateway.adapters import access_tables, run_tables  # noqa: F401  (their tables are part of the metadata)
 from mendloop.gateway.adapters.tables import metadata
 
 _GIVEN = context.config.attributes
