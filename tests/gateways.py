@@ -16,8 +16,11 @@ from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Split
 from mendloop.core.telemetry import Telemetry
+from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.use_cases import Ports
 from mendloop.runs.log import RunLog
@@ -85,7 +88,7 @@ class Parts:
     store: ArtifactStore
 
 
-def gateway(folder: Path, **options: Any) -> Parts:
+def gateway(folder: Path, *, webhooks: WebhookOptions | None = None, **options: Any) -> Parts:
     """A gateway of the folder; several of one folder share bus and stores, like one that was restarted."""
     bus, history = LocalBus(folder / "bus.db"), LocalBus(folder / "bus.db")
     bus.ensure_topics(all_topics())
@@ -94,4 +97,8 @@ def gateway(folder: Path, **options: Any) -> Parts:
     feed = Feed(RunLog(bus, store=store), telemetry=telemetry)
     submission = Submission(bus, store, ArtifactStore(folder / "sealed"), folder)
     ports = Ports(bus, feed, submission, store)
+    if webhooks is not None:
+        engine = open_engine(f"sqlite:///{folder / 'gateway.db'}")
+        migrate(engine)
+        options["webhooks"] = Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=webhooks)
     return Parts(build_app(ports, history=history, telemetry=telemetry, **options), bus, feed, ports, store)

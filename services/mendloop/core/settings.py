@@ -14,10 +14,11 @@ from mendloop.core.errors import InvalidRecipe
 PREFIX = "MENDLOOP_"
 
 _OF_ONE_SERVICE = (
-    "allowed_hosts body_timeout_s cache candidate_limit corpus_sample database_url embedder failure_sample fit_sample"
-    " fruitless_limit host keep_alive_s keep_runs max_body_bytes max_streams models_dir port port_file"
-    " sealed_artifacts_uri source_stall_s survivor_limit torch_threads trainer_peak_flops trainer_processes"
-    " trainer_strategy vllm_api_key vllm_arguments vllm_dtype vllm_python vllm_url"
+    "allowed_hosts body_timeout_s cache candidate_limit corpus_sample database_url embedder failure_sample"
+    " fit_sample fruitless_limit host keep_alive_s keep_runs max_body_bytes max_streams models_dir port port_file"
+    " public_url sealed_artifacts_uri source_stall_s survivor_limit torch_threads trainer_peak_flops"
+    " trainer_processes trainer_strategy vllm_api_key vllm_arguments vllm_dtype vllm_python vllm_url"
+    " webhook_allow_http webhook_allowed_networks webhook_keys webhook_limit webhook_retry_for_s webhook_timeout_s"
 )
 """Settings of single services, so that all of them can share one environment. A test compares with their classes."""
 

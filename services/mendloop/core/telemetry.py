@@ -52,6 +52,16 @@ METRICS: tuple[Metric, ...] = (
     Metric("mendloop_examples_dropped", "counter", "examples", ("service", "stage"), "Examples dropped, by stage."),
     Metric("mendloop_verdicts", "counter", "verdicts", ("service", "cause"), "Diagnoses by cause."),
     Metric("mendloop_gates", "counter", "gates", ("service", "gate", "result"), "Gate answers: passed, failed."),
+    Metric("mendloop_webhooks", "gauge", "webhooks", ("service", "state"), "Hooks: delivering, failing, disabled."),
+    Metric(
+        "mendloop_webhook_attempts",
+        "counter",
+        "attempts",
+        ("service", "result"),
+        "Tries by result: delivered, retry, refused (given up), gone.",
+    ),
+    Metric("mendloop_webhook_delay_seconds", "histogram", "seconds", _SERVICE, "Event's time to its receipt."),
+    Metric("mendloop_webhooks_disabled", "counter", "webhooks", ("service", "reason"), "Hooks that were disabled."),
     Metric("mendloop_runs_finished", "counter", "runs", ("service", "outcome"), "Runs by how they ended."),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -15,11 +16,16 @@ import uvicorn
 
 from mendloop.bus.wiring import open_bus, open_store
 from mendloop.core.contracts import GATEWAY, all_topics
+from mendloop.core.errors import InvalidRecipe
 from mendloop.core.telemetry import Telemetry, log_to_stderr
 from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.hook_desk import Limits
+from mendloop.gateway.adapters.hook_round import Rules
 from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
+from mendloop.gateway.domain.addresses import networks_of
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.settings import GatewaySettings
 from mendloop.gateway.use_cases import Ports
@@ -70,6 +76,7 @@ def main() -> None:
         body_timeout_s=settings.body_timeout_s,
         max_streams=settings.max_streams,
         keep_alive_s=settings.keep_alive_s,
+        webhooks=Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=_webhook_options(settings)),
     )
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -101,6 +108,21 @@ def _allowed_hosts(settings: GatewaySettings) -> tuple[str, ...]:
     if settings.allowed_hosts or settings.host not in ("127.0.0.1", "localhost", "::1"):
         return tuple(settings.allowed_hosts)
     return LOOPBACK
+
+
+def _webhook_options(settings: GatewaySettings) -> WebhookOptions:
+    try:
+        networks = networks_of(settings.webhook_allowed_networks)
+    except ValueError as error:
+        raise InvalidRecipe(f"MENDLOOP_WEBHOOK_ALLOWED_NETWORKS: {error}; write 10.1.0.0/16") from error
+    return WebhookOptions(
+        allowed_networks=networks,
+        keys=[key.get_secret_value() for key in settings.webhook_keys],
+        limits=Limits(settings.webhook_limit, settings.webhook_allow_http),
+        rules=Rules(settings.webhook_retry_for_s, settings.public_url),
+        timeout_s=settings.webhook_timeout_s,
+        owner=f"{settings.member or socket.gethostname()}-{secrets.token_hex(4)}",
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from mendloop.core.settings import ServiceSettings
 
@@ -34,3 +34,18 @@ class GatewaySettings(ServiceSettings):
     keep_runs: int = Field(10_000, ge=1, description="Most runs held in memory; the oldest finished go first.")
     max_streams: int = Field(1000, ge=1, description="Most event streams at a time.")
     keep_alive_s: float = Field(15.0, gt=0, description="Longest silence on an event stream.")
+    public_url: str = Field("", description="Where people reach the gateway, for links; empty leaves links out.")
+    webhook_allowed_networks: list[str] = Field(
+        default_factory=list,
+        description='Networks that webhooks may reach though they are not public, as JSON: ["10.1.0.0/16"].',
+    )
+    webhook_allow_http: bool = Field(False, description="Whether webhooks may go to http:// too.")
+    webhook_keys: list[SecretStr] = Field(
+        default_factory=list,
+        description="Fernet keys, as JSON, that encrypt webhook secrets in the database; the first one encrypts.",
+    )
+    webhook_limit: int = Field(500, ge=1, description="Most webhooks; each may have one request at work.")
+    webhook_timeout_s: float = Field(15.0, gt=0, description="Longest time that one try may take.")
+    webhook_retry_for_s: float = Field(
+        86_400.0, gt=0, description="How long one event is tried before the hook is off."
+    )

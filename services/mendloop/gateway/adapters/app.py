@@ -16,8 +16,10 @@ from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
 from mendloop.gateway.adapters.event_routes import event_routes
 from mendloop.gateway.adapters.guards import Guards
+from mendloop.gateway.adapters.hook_routes import hook_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
+from mendloop.gateway.adapters.webhooks import Webhooks
 from mendloop.gateway.use_cases import Ports
 
 
@@ -31,15 +33,21 @@ def build_app(
     body_timeout_s: float = 30.0,
     max_streams: int = 1000,
     keep_alive_s: float = 15.0,
+    webhooks: Webhooks | None = None,
 ) -> FastAPI:
-    """The app. It starts and stops the feed; history is a bus connection of its own for readers that catch up."""
+    """The app. It starts and stops the feed and the webhooks; history is a bus connection of its own for readers that
+    catch up."""
     streams = Streams(ports.feed, max_streams=max_streams, keep_alive_s=keep_alive_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams.start()
         ports.feed.start()
+        if webhooks is not None:
+            webhooks.start()
         yield
+        if webhooks is not None:
+            await webhooks.stop()
         streams.stop()
         ports.feed.stop()
 
@@ -52,9 +60,11 @@ def build_app(
         redoc_url=None,  # both load scripts from elsewhere; /openapi.json is the description
     )
     problems.install(app)
-    app.state.streams = streams
+    app.state.streams, app.state.webhooks = streams, webhooks
     app.include_router(run_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
+    if webhooks is not None:
+        app.include_router(hook_routes(webhooks.desk))
     _add_pages(app, ports=ports, telemetry=telemetry)
     description = app.openapi()  # FastAPI keeps what it made
     description["components"]["schemas"].update(recipe_components())

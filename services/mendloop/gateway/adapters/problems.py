@@ -21,6 +21,7 @@ from mendloop.gateway.domain.refusals import (
     Malformed,
     Refusal,
     UnknownRun,
+    UnknownWebhook,
 )
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: dict[type[Refusal], int] = {
     Malformed: 400,
     UnknownRun: 404,
+    UnknownWebhook: 404,
     Conflict: 409,
     KeyReused: 422,
     Invalid: 422,

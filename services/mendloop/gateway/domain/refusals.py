@@ -4,6 +4,7 @@ Refusal
 ├── Malformed      cannot be read
 ├── Invalid        can be read and is wrong; faults name fields
 ├── UnknownRun     no event of such a run was read
+├── UnknownWebhook there is no such webhook
 ├── Conflict       right, but not in the run's state
 ├── KeyReused      an idempotency key was used for another request
 └── Busy           too much at once; try again
@@ -41,6 +42,10 @@ class Invalid(Refusal):
 
 class UnknownRun(Refusal):
     """There is no such run."""
+
+
+class UnknownWebhook(Refusal):
+    """There is no such webhook."""
 
 
 class Conflict(Refusal):
