@@ -30,6 +30,7 @@ from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
 from mendloop.gateway.domain.keys import token_of
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.use_cases import Ports
@@ -121,6 +122,7 @@ def gateway(
     rates: Rates = DEFAULT_RATES,
     reader: TokenReader | None = None,
     clock: Callable[[], float] = time.time,
+    webhooks: WebhookOptions | None = None,
     **options: Any,
 ) -> Parts:
     """A gateway of the folder; several of one folder share bus, stores and database, like one that was restarted.
@@ -145,6 +147,8 @@ def gateway(
         letters=LetterDesk(bus, engine),
     )
     access = open_access(engine, feed=feed, local_token=LOCAL_TOKEN, rates=rates, reader=reader, clock=clock)
+    if webhooks is not None:
+        options["webhooks"] = Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=webhooks)
     app = build_app(ports, access=access, history=history, telemetry=telemetry, **options)
     if is_open:
         app.add_middleware(WithToken)

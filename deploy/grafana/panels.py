@@ -251,12 +251,12 @@ HEALTH = Board(
                     "Do subscribers get their events?",
                     (
                         Query(
-                            f"sum by (result) (rate(mendloop_webhook_deliveries_total{RATE}))",
+                            f"sum by (result) (rate(mendloop_webhook_attempts_total{RATE}))",
                             "{{result}}",
                             only_after="a webhook that somebody registered",
                         ),
                         Query(
-                            "max(mendloop_webhooks_disabled)",
+                            'max(mendloop_webhooks{state="disabled"})',
                             "disabled",
                             only_after="a webhook that somebody registered",
                         ),

@@ -6,14 +6,11 @@ import json
 
 import typer
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 
 from mendloop.bus.base import Bus
-from mendloop.core.wire import conditions_of, slice_name
 from mendloop.runs.filters import EventFilter
-from mendloop.runs.messages import cause_name
 from mendloop.runs.stream import StreamEvent, end_of, follow
-from mendloop.v1 import diagnosis_pb2, evaluation_pb2
+from mendloop.runs.words import in_words
 
 
 def print_events(bus: Bus, *, wanted: EventFilter, from_start: bool, as_json: bool) -> None:
@@ -30,15 +27,6 @@ def _as_json(event: StreamEvent) -> str:
 def _in_words(event: StreamEvent) -> str:
     headers = event.envelope.headers
     name = event.envelope.event_type.rpartition(".")[2]
-    return f"{headers.get('ce_time', '')[:19]} {headers.get('ce_subject', '')} {name} {_detail(event.message)}".rstrip()
-
-
-def _detail(message: Message) -> str:
-    if isinstance(message, evaluation_pb2.EvalFailed):
-        accuracy = message.accuracy
-        measured = f"{accuracy.correct}/{accuracy.n} right [{accuracy.low:.3f}, {accuracy.high:.3f}]"
-        return f"{slice_name(conditions_of(message.slice))}: {measured}, weak below {message.threshold:g}"
-    if isinstance(message, diagnosis_pb2.DiagnosisReady):
-        verdict = f"{cause_name(message.cause)} (confidence {message.confidence:.2f})"
-        return f"{slice_name(conditions_of(message.slice))}: {verdict}"
-    return str(getattr(message, "summary", ""))
+    return (
+        f"{headers.get('ce_time', '')[:19]} {headers.get('ce_subject', '')} {name} {in_words(event.message)}".rstrip()
+    )

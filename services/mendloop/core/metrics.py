@@ -323,15 +323,37 @@ _LOG: tuple[Metric, ...] = (
         (GATEWAY,),
     ),
     Metric(
-        "mendloop_webhook_deliveries",
-        "counter",
-        "deliveries",
-        (Label("result", most=8),),
-        "Deliveries to subscribers' addresses, by result.",
+        "mendloop_webhooks",
+        "gauge",
+        "webhooks",
+        (Label("state", ("delivering", "failing", "disabled")),),
+        "Webhooks by state.",
         (GATEWAY,),
     ),
     Metric(
-        "mendloop_webhooks_disabled", "gauge", "webhooks", (), "Webhooks that were turned off for failing.", (GATEWAY,)
+        "mendloop_webhook_attempts",
+        "counter",
+        "attempts",
+        (Label("result", ("delivered", "retry", "refused", "gone", OTHER)),),
+        "Tries to deliver an event to a subscriber's address, by result; refused: given up, gone: the address said so.",
+        (GATEWAY,),
+    ),
+    Metric(
+        "mendloop_webhook_delay_seconds",
+        "histogram",
+        "seconds",
+        (),
+        "From an event's time to its receipt by a webhook.",
+        (GATEWAY,),
+        LATENCY_BUCKETS,
+    ),
+    Metric(
+        "mendloop_webhooks_disabled",
+        "counter",
+        "webhooks",
+        (Label("reason", most=8),),
+        "Webhooks that were turned off, by reason.",
+        (GATEWAY,),
     ),
 )
 

@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -17,12 +18,15 @@ import uvicorn
 from mendloop.bus.disks import local_places, watch_disks
 from mendloop.bus.wiring import open_bus, open_store
 from mendloop.core.contracts import GATEWAY, all_topics
+from mendloop.core.errors import InvalidRecipe
 from mendloop.core.telemetry import Telemetry, log_to_stderr
 from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.access import open_access
 from mendloop.gateway.adapters.app import build_app
 from mendloop.gateway.adapters.entrance import Rates
 from mendloop.gateway.adapters.grpc_server import GrpcOptions, Tls
+from mendloop.gateway.adapters.hook_desk import Limits
+from mendloop.gateway.adapters.hook_round import Rules
 from mendloop.gateway.adapters.lazy_tables import LazyTables
 from mendloop.gateway.adapters.letter_desk import LetterDesk
 from mendloop.gateway.adapters.local_token import local_token
@@ -31,6 +35,8 @@ from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
+from mendloop.gateway.domain.addresses import networks_of
 from mendloop.gateway.domain.rates import Rate
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.settings import GatewaySettings
@@ -104,6 +110,7 @@ def main() -> None:
             _tls(settings),
             started=lambda port: _leave_port(settings.grpc_port_file, port),
         ),
+        webhooks=Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=_webhook_options(settings)),
     )
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -172,6 +179,21 @@ def _allowed_hosts(settings: GatewaySettings) -> tuple[str, ...]:
     if settings.allowed_hosts or not settings.is_loopback:
         return tuple(settings.allowed_hosts)
     return LOOPBACK
+
+
+def _webhook_options(settings: GatewaySettings) -> WebhookOptions:
+    try:
+        networks = networks_of(settings.webhook_allowed_networks)
+    except ValueError as error:
+        raise InvalidRecipe(f"MENDLOOP_WEBHOOK_ALLOWED_NETWORKS: {error}; write 10.1.0.0/16") from error
+    return WebhookOptions(
+        allowed_networks=networks,
+        keys=[key.get_secret_value() for key in settings.webhook_keys],
+        limits=Limits(settings.webhook_limit, settings.webhook_allow_http),
+        rules=Rules(settings.webhook_retry_for_s, settings.public_url),
+        timeout_s=settings.webhook_timeout_s,
+        owner=f"{settings.member or socket.gethostname()}-{secrets.token_hex(4)}",
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from mendloop.core.settings import ServiceSettings
 
@@ -39,6 +39,21 @@ class GatewaySettings(ServiceSettings):
     keep_days: float = Field(0, ge=0, description="Days for which a finished run is kept there; 0: no limit.")
     max_streams: int = Field(1000, ge=1, description="Most event streams at a time.")
     keep_alive_s: float = Field(15.0, gt=0, description="Longest silence on an event stream.")
+    public_url: str = Field("", description="Where people reach the gateway, for links; empty leaves links out.")
+    webhook_allowed_networks: list[str] = Field(
+        default_factory=list,
+        description='Networks that webhooks may reach though they are not public, as JSON: ["10.1.0.0/16"].',
+    )
+    webhook_allow_http: bool = Field(False, description="Whether webhooks may go to http:// too.")
+    webhook_keys: list[SecretStr] = Field(
+        default_factory=list,
+        description="Fernet keys, as JSON, that encrypt webhook secrets in the database; the first one encrypts.",
+    )
+    webhook_limit: int = Field(500, ge=1, description="Most webhooks; each may have one request at work.")
+    webhook_timeout_s: float = Field(15.0, gt=0, description="Longest time that one try may take.")
+    webhook_retry_for_s: float = Field(
+        86_400.0, gt=0, description="How long one event is tried before the hook is off."
+    )
     access: Literal["local", "keys"] = Field(
         "local",
         description="local: the token in token_file opens everything, on a loopback address only. keys: it does not"

@@ -54,6 +54,11 @@ def cause_name(value: int) -> str:
     return _named(diagnosis_pb2.Cause.DESCRIPTOR, value, prefix="CAUSE_")
 
 
+def outcome_name(value: int) -> str:
+    """promoted for LOOP_OUTCOME_PROMOTED; a number that this version does not know stands as it is."""
+    return _named(loop_pb2.LoopOutcome.DESCRIPTOR, value, prefix="LOOP_OUTCOME_").lower()
+
+
 def checkpoint(message: checkpoint_pb2.CheckpointReady, stamp: Stamp) -> parts.Checkpoint:
     """A checkpoint that can be evaluated. Raises InvalidEvent where it names none."""
     made = artifact(message.checkpoint)
@@ -239,7 +244,7 @@ def finish(message: loop_pb2.LoopFinished, stamp: Stamp) -> parts.Finish:
     """How the run ended."""
     return parts.Finish(
         stamp,
-        _named(loop_pb2.LoopOutcome.DESCRIPTOR, message.outcome, prefix="LOOP_OUTCOME_").lower(),
+        outcome_name(message.outcome),
         artifact(message.checkpoint),
         message.summary,
         cost(message.metering),

@@ -22,9 +22,11 @@ from mendloop.gateway.adapters.grpc_server import GrpcOptions, GrpcServer
 from mendloop.gateway.adapters.grpc_service import LoopService
 from mendloop.gateway.adapters.guards import Guards
 from mendloop.gateway.adapters.headers import SecurityHeaders
+from mendloop.gateway.adapters.hook_routes import hook_routes
 from mendloop.gateway.adapters.page_routes import page_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
+from mendloop.gateway.adapters.webhooks import Webhooks
 from mendloop.gateway.use_cases import Ports
 
 _CORS: dict[str, Any] = {
@@ -49,8 +51,9 @@ def build_app(
     keep_alive_s: float = 15.0,
     cors_origins: Sequence[str] = (),
     grpc: GrpcOptions | None = None,
+    webhooks: Webhooks | None = None,
 ) -> FastAPI:
-    """The app. It starts and stops the feed, and gRPC where it has options.
+    """The app. It starts and stops the feed and the webhooks, and gRPC where it has options.
 
     history is a bus connection of its own for readers that catch up.
     """
@@ -61,10 +64,14 @@ def build_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         streams.start()
         ports.feed.start()
+        if webhooks is not None:
+            webhooks.start()
         async with AsyncExitStack() as running:
             if grpc is not None:
                 await running.enter_async_context(GrpcServer(service, entrance=access.entrance, options=grpc))
             yield
+        if webhooks is not None:
+            await webhooks.stop()
         streams.stop()
         ports.feed.stop()
 
@@ -77,13 +84,15 @@ def build_app(
         redoc_url=None,  # both load scripts from elsewhere; /openapi.json is the description
     )
     problems.install(app)
-    app.state.streams = streams
+    app.state.streams, app.state.webhooks = streams, webhooks
     app.include_router(
         access_routes(access.entrance, key_store=access.key_store, audit=access.audit, clock=access.clock)
     )
     app.include_router(run_routes(ports))
     app.include_router(page_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
+    if webhooks is not None:
+        app.include_router(hook_routes(webhooks.desk))
     _add_pages(app, ports=ports, telemetry=telemetry)
     description = app.openapi()  # FastAPI keeps what it made
     description["components"]["schemas"].update(recipe_components())

@@ -28,6 +28,7 @@ from mendloop.gateway.domain.refusals import (
     TooMany,
     Unknown,
     UnknownRun,
+    UnknownWebhook,
     Unreadable,
 )
 
@@ -39,6 +40,7 @@ _STATUS: dict[type[Refusal], int] = {
     NotAllowed: 403,
     Unknown: 404,
     UnknownRun: 404,
+    UnknownWebhook: 404,
     Conflict: 409,
     KeyReused: 422,
     Invalid: 422,
