@@ -1,4 +1,4 @@
-"""The gateway as a FastAPI app: health, metrics, and the two groups of routes behind their guards."""
+"""The gateway as a FastAPI app: health, metrics, the web page, and the groups of routes behind their guards."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
 from mendloop.gateway.adapters.event_routes import event_routes
 from mendloop.gateway.adapters.guards import Guards
+from mendloop.gateway.adapters.page import page_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.use_cases import Ports
@@ -55,6 +56,7 @@ def build_app(
     app.state.streams = streams
     app.include_router(run_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
+    app.include_router(page_routes())
     _add_pages(app, ports=ports, telemetry=telemetry)
     description = app.openapi()  # FastAPI keeps what it made
     description["components"]["schemas"].update(recipe_components())
