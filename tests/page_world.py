@@ -278,8 +278,8 @@ def carry_out(story: Story, round: int, plan_id: str, *, examples: int, from_: A
 
 def decide(story: Story, round: int, rows: Sequence[Outcome], before: Sequence[Outcome], *, promote: bool, candidate: Artifact, other: Artifact) -> None:  # fmt: skip
     """CheckpointPromoted or CheckpointRejected with the gates' numbers."""
-    gates = [gate("target_improves", pair, rows, before, passed=promote, requirement="better, p < 0.05 by exact McNemar") for pair in HARD]  # fmt: skip
-    gates += [gate("protected_non_inferior", pair, rows, before, passed=True, requirement="a loss of 5 points ruled out") for pair in (("verb", "walk"), ("verb", "look"), ("turn", "left"))]  # fmt: skip
+    gates = [gate("target_improves", pair, rows, before, requirement="better, p < 0.05 by exact McNemar") for pair in HARD]  # fmt: skip
+    gates += [gate("protected_non_inferior", pair, rows, before, requirement="a loss of 5 points ruled out") for pair in (("verb", "walk"), ("verb", "look"), ("turn", "left"))]  # fmt: skip
     gates.append(checkpoint_pb2.GateResult(gate="sealed_agrees", passed=promote, n=120, requirement="query 1 of 10: better on sealed items of the targets; no figures are given out"))  # fmt: skip
     message: Message
     if promote:
@@ -290,11 +290,13 @@ def decide(story: Story, round: int, rows: Sequence[Outcome], before: Sequence[O
     story.tell(message, after=1)
 
 
-def gate(name: str, pair: tuple[str, str], rows: Sequence[Outcome], before: Sequence[Outcome], *, passed: bool, requirement: str) -> checkpoint_pb2.GateResult:  # fmt: skip
-    """One gate over a slice."""
+def gate(name: str, pair: tuple[str, str], rows: Sequence[Outcome], before: Sequence[Outcome], *, requirement: str) -> checkpoint_pb2.GateResult:  # fmt: skip
+    """One gate over a slice: a target must gain, a protected one must not lose the margin."""
     (right, n), (earlier, _) = score(rows, **dict([pair])), score(before, **dict([pair]))
-    gain, width = (right - earlier) / n, 0.12 if n < 50 else 0.06
-    return checkpoint_pb2.GateResult(gate=name, slice=slice_message([pair]), passed=passed, n=n, before=earlier / n, after=right / n, low=gain - width, high=min(1.0, gain + width), p_value=0.0000021 if passed and gain > 0.2 else 0.31, requirement=requirement)  # fmt: skip
+    gain, width = (right - earlier) / n, 0.045
+    passed = gain - width > (0 if name == "target_improves" else -0.05)
+    p_value = 0.0000021 if gain > 0.1 else 0.011 if passed else 0.31
+    return checkpoint_pb2.GateResult(gate=name, slice=slice_message([pair]), passed=passed, n=n, before=earlier / n, after=right / n, low=gain - width, high=min(1.0, gain + width), p_value=p_value, requirement=requirement)  # fmt: skip
 
 
 def promoted_story(store: ArtifactStore, begin: datetime) -> Story:

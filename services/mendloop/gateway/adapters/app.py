@@ -16,7 +16,7 @@ from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
 from mendloop.gateway.adapters.event_routes import event_routes
 from mendloop.gateway.adapters.guards import Guards
-from mendloop.gateway.adapters.page import page_routes
+from mendloop.gateway.adapters.page import shell_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.use_cases import Ports
@@ -56,7 +56,7 @@ def build_app(
     app.state.streams = streams
     app.include_router(run_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
-    app.include_router(page_routes())
+    app.include_router(shell_routes())
     _add_pages(app, ports=ports, telemetry=telemetry)
     description = app.openapi()  # FastAPI keeps what it made
     description["components"]["schemas"].update(recipe_components())

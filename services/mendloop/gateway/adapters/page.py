@@ -62,7 +62,7 @@ class Asset:
         return Response(self.compressed, media_type=self.media_type, headers={**headers, "Content-Encoding": "gzip"})
 
 
-def page_routes() -> APIRouter:
+def shell_routes() -> APIRouter:
     """The page's routes. They carry no data, so that they need no key: what they show comes from /v1."""
     contents = dict(_files(files("mendloop.gateway") / "page"))
     release = hashlib.sha256(b"".join(name.encode() + contents[name] for name in sorted(contents))).hexdigest()[:12]

@@ -29,10 +29,12 @@ export async function getJson(path, { signal, quiet = false } = {}) {
   return read(await send(path, { signal, headers: { Accept: "application/json" } }), { quiet });
 }
 
-export async function postJson(path, body) {
+export const postJson = (path, body) => change("POST", path, body);
+
+export async function change(method, path, body = {}) {
   const headers = { "Content-Type": "application/json", Accept: "application/json" };
   if (csrfToken) headers["X-CSRF-Token"] = csrfToken;
-  return read(await send(path, { method: "POST", headers, body: JSON.stringify(body) }));
+  return read(await send(path, { method, headers, body: JSON.stringify(body) }));
 }
 
 async function send(path, options) {

@@ -67,7 +67,7 @@ function merged(old, page, { key, field, cursor, size }) {
   const known = cursor && old ? old.items : [];
   const isLonger = !cursor && old && old.items.length > size && page.next_cursor;
   const items = isLonger ? [...fresh, ...old.items.slice(fresh.length)] : [...known, ...fresh];
-  const next = isLonger ? old.cursor : page.next_cursor;
+  const next = isLonger ? old.cursor : page.is_end ? "" : page.next_cursor; // a log has a cursor after its last event too
   return { key, items, cursor: next, total: page.total, first: cursor && old ? old.first : page, error: null };
 }
 

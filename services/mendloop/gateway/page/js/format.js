@@ -28,7 +28,7 @@ export function figure(value) {
   if (size >= 1e5) return compact(value);
   if (size >= 100) return counts.format(Math.round(value));
   if (size < 0.001) return value.toExponential(1).replace("e-", "e−");
-  return String(Number(value.toPrecision(3)));
+  return Number.isInteger(value) ? String(value) : value.toFixed(size < 0.1 ? 3 : size < 10 ? 2 : 1);
 }
 
 export const pValue = (p) => (p === null || p === undefined ? "–" : p < 0.0001 ? "< 0.0001" : Number(p.toPrecision(2)).toString());

@@ -2,7 +2,7 @@
 import { html, render, useEffect, useRef } from "./lib.js";
 import { follow, pauseWhileHidden, restart } from "./live.js";
 import { listenToLinks, useRoute } from "./router.js";
-import { loadSession, signIns } from "./session.js";
+import { loadSession, signInFromAddress, signIns } from "./session.js";
 import { useStore } from "./store.js";
 import { listenToKeys } from "./keys.js";
 import { Announcer } from "./parts/announcer.js";
@@ -55,4 +55,6 @@ root.textContent = "";
 listenToLinks();
 listenToKeys();
 pauseWhileHidden();
-loadSession().then(() => render(html`<${App} />`, root));
+loadSession()
+  .then(signInFromAddress)
+  .then(() => render(html`<${App} />`, root));

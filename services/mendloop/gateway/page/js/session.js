@@ -1,5 +1,5 @@
 // Who is signed in and what they may do. Without an access layer in the gateway everybody may do everything.
-import { getJson, postJson, setCsrfToken, signInNeeded } from "./api.js";
+import { change, getJson, postJson, setCsrfToken, signInNeeded } from "./api.js";
 import { createStore, useStore } from "./store.js";
 
 const OPEN = { name: "", scopes: null };
@@ -22,9 +22,22 @@ export async function signIn(token) {
   signIns.set(signIns.get() + 1);
 }
 
-// read < run; approve and admin stand beside them, as the gateway's keys define them.
+// A scope holds those before it (read, run, approve, admin); the gateway lists all that a key has.
 export function may(who, scope) {
   return !who.scopes || who.scopes.includes(scope) || who.scopes.includes("admin");
+}
+
+export async function signOut() {
+  await change("DELETE", "/v1/session");
+  location.assign("/");
+}
+
+// The gateway prints its address with the token behind a #, which no browser sends: it is taken from there, and out of sight.
+export async function signInFromAddress() {
+  const token = location.hash.startsWith("#token=") ? decodeURIComponent(location.hash.slice(7)) : "";
+  if (!token) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  await signIn(token).catch(() => signInNeeded.set(true));
 }
 
 export function useMe() {

@@ -18,7 +18,7 @@ export function HeatMap({ heat }) {
 function Panel({ panel, caption }) {
   const { layers, positions, values } = panel;
   const longest = Math.max(...positions.map((position) => String(position).length));
-  const foot = 16 + Math.min(110, longest * 4.6);
+  const foot = 16 + Math.min(110, longest * 3.5);
   const width = LEFT + positions.length * CELL.width + 20;
   const height = TOP + layers.length * CELL.height + foot;
   const rowY = (i) => TOP + (layers.length - 1 - i) * CELL.height; // the first layer stands below, as in the model

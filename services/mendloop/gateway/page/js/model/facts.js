@@ -58,6 +58,8 @@ export function weakSlices(run) {
 
 // The slices as /slices gives them, for a gateway that has no such endpoint.
 export function slicesOf(run) {
+  const newest = measuredRounds(run).slice(-1)[0];
+  const weakNow = new Set(newest ? newest.failures.map((failure) => failure.slice.slice_id) : []);
   const causes = new Map(run.rounds.flatMap((r) => r.diagnoses.map((d) => [d.slice.slice_id, d])));
   const failures = new Map(mainRounds(run).flatMap((r) => r.failures.map((f) => [f.slice.slice_id, f])));
   const known = new Map(trends(run).filter((one) => one.key).map((one) => [one.key, one]));
@@ -65,7 +67,7 @@ export function slicesOf(run) {
     if (!known.has(key)) known.set(key, { key, name: sliceName(failure.slice), isWeak: true, points: failurePoints(failure, run) });
   }
   return [...known.values()].map((one) => ({
-    slice_id: one.key, definition: one.name, is_weak: one.isWeak, cause: causes.get(one.key)?.cause || "",
+    slice_id: one.key, definition: one.name, is_weak: one.isWeak, is_weak_now: weakNow.has(one.key), cause: causes.get(one.key)?.cause || "",
     confidence: causes.get(one.key)?.confidence ?? null, trend: one.points.map((point) => ({ arm: "", ...point })),
   }));
 }

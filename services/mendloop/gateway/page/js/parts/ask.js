@@ -8,7 +8,7 @@ import { Dialog } from "./dialog.js";
 
 const LONGEST = 2000; // as the gateway allows
 
-// question: {title, text, verb, kind, path, body(reason, by), done} or null where nothing is asked.
+// question: {title, text, verb, kind, path, body(reason, by), done} or null; isPlain asks for no reason, nameless for no name.
 export function Ask({ question, onClose, onDone = () => {} }) {
   return html`<${Dialog} title=${question?.title || ""} isOpen=${Boolean(question)} onClose=${onClose}>
     ${question && html`<${AskForm} question=${question} onClose=${onClose} onDone=${onDone} />`}
@@ -23,7 +23,7 @@ function AskForm({ question, onClose, onDone }) {
   const [isBusy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
-    if (!reason.trim()) return setError("Write a reason: it is stored with the decision.");
+    if (!question.isPlain && !reason.trim()) return setError("Write a reason: it is stored with the decision.");
     setBusy(true);
     setError("");
     if (!me.name) remember("by", by.trim());
@@ -40,10 +40,10 @@ function AskForm({ question, onClose, onDone }) {
   };
   return html`<form onSubmit=${submit} noValidate>
     ${question.text && html`<p>${question.text}</p>`}
-    <label class="field wide"><span class="field-label">Reason (required)</span>
+    ${!question.isPlain && html`<label class="field wide"><span class="field-label">Reason (required)</span>
       <textarea rows="3" maxlength=${LONGEST} value=${reason} onInput=${(event) => setReason(event.currentTarget.value)} required autofocus
-        aria-invalid=${error ? "true" : null} aria-describedby="ask-error"></textarea></label>
-    ${!me.name && !question.nameless && html`<label class="field wide"><span class="field-label">Your name</span>
+        aria-invalid=${error ? "true" : null} aria-describedby="ask-error"></textarea></label>`}
+    ${!me.name && !question.isPlain && !question.nameless && html`<label class="field wide"><span class="field-label">Your name</span>
       <input value=${by} maxlength="200" onInput=${(event) => setBy(event.currentTarget.value)} autocomplete="name" /></label>`}
     <p id="ask-error" class="bad-text" role="alert">${error}</p>
     <div class="dialog-end">

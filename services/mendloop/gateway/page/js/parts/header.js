@@ -1,7 +1,7 @@
 // The bar on top: places, whether the page is live, who is signed in, theme and help.
 import { html } from "../lib.js";
 import { liveState } from "../live.js";
-import { useMe } from "../session.js";
+import { signOut, useMe } from "../session.js";
 import { useStore } from "../store.js";
 import { helpIsOpen } from "../keys.js";
 import { Icon } from "./bits.js";
@@ -34,7 +34,7 @@ export function Header({ route }) {
     </nav>
     <div class="bar-end">
       <span class=${`live ${live}`} title=${LIVE[live][1]}><span class="dot" aria-hidden="true"></span><span class="live-text">${LIVE[live][0]}</span></span>
-      ${me.name && html`<span class="who" title="Signed in">${me.name}</span>`}
+      ${me.name && html`<span class="who" title=${`Signed in as ${me.name}`}>${me.name}</span><button class="ghost" onClick=${signOut} aria-label="Sign out" title="Sign out"><${Icon} name="leave" /></button>`}
       <button class="ghost" onClick=${cycleTheme} aria-label=${`Theme: ${words}. Change it`} title=${`Theme: ${words}`}><${Icon} name=${icon} /></button>
       <button class="ghost" onClick=${() => helpIsOpen.set(true)} aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)"><${Icon} name="help" /></button>
     </div>

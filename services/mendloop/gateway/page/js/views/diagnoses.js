@@ -1,5 +1,6 @@
 // Why slices are weak: the list of verdicts, and one of them with all its evidence.
 import { html } from "../lib.js";
+import { withQuery } from "../api.js";
 import { isAbsent, useResource } from "../data.js";
 import { percent, plural, sliceName, words } from "../format.js";
 import { normalDiagnosis } from "../model/evidence.js";
@@ -16,8 +17,9 @@ export function Diagnoses({ run, route, wakes }) {
   const all = run.rounds.flatMap((round) => round.diagnoses.map((diagnosis) => ({ round, diagnosis })));
   const [number, sliceId] = route.parts;
   if (number !== undefined && sliceId !== undefined) {
-    const chosen = all.find(({ round, diagnosis }) => String(round.round) === number && diagnosis.slice.slice_id === sliceId);
-    return html`<${Diagnosis} run=${run} number=${number} sliceId=${sliceId} chosen=${chosen} wakes=${wakes} />`;
+    const { arm = "" } = route.query;
+    const chosen = all.find(({ round, diagnosis }) => String(round.round) === number && round.arm === arm && diagnosis.slice.slice_id === sliceId);
+    return html`<${Diagnosis} run=${run} arm=${arm} number=${number} sliceId=${sliceId} chosen=${chosen} wakes=${wakes} />`;
   }
   return html`<${List} run=${run} all=${all} query=${route.query} />`;
 }
@@ -43,8 +45,8 @@ function Row({ run, round, diagnosis }) {
   const failure = round.failures.find((f) => f.slice.slice_id === diagnosis.slice.slice_id);
   return html`<li class="row link-row">
     <div class="row-main">
-      <a class="row-link" data-row href=${runPath(run.run_id, "diagnoses", String(round.round), diagnosis.slice.slice_id)}>${sliceName(diagnosis.slice)}</a>
-      <span class="sub">${round.round ? `round ${round.round}` : "base"}, ${plural(diagnosis.failed_count, "failed item")}</span>
+      <a class="row-link" data-row href=${withQuery(runPath(run.run_id, "diagnoses", String(round.round), diagnosis.slice.slice_id), { arm: round.arm })}>${sliceName(diagnosis.slice)}</a>
+      <span class="sub">${round.round ? `round ${round.round}` : "base"}${round.arm ? `, arm ${round.arm}` : ""}, ${plural(diagnosis.failed_count, "failed item")}</span>
       <p class="row-text">${diagnosis.summary}</p>
     </div>
     <div class="row-side"><${Cause} name=${diagnosis.cause} /><span class="soft">${percent(diagnosis.confidence, 0)} sure</span>
@@ -52,8 +54,8 @@ function Row({ run, round, diagnosis }) {
   </li>`;
 }
 
-function Diagnosis({ run, number, sliceId, chosen, wakes }) {
-  const resource = useResource(`/v1/runs/${encodeURIComponent(run.run_id)}/diagnoses/${encodeURIComponent(number)}/${encodeURIComponent(sliceId)}`, { wakes });
+function Diagnosis({ run, arm, number, sliceId, chosen, wakes }) {
+  const resource = useResource(withQuery(`/v1/runs/${encodeURIComponent(run.run_id)}/diagnoses/${encodeURIComponent(number)}/${encodeURIComponent(sliceId)}`, { arm }), { wakes });
   if (!chosen && resource.isLoading) return html`<${Loading} />`;
   if (!chosen && !resource.data) return html`<${Empty} title="There is no such diagnosis in this run."><a href=${runPath(run.run_id, "diagnoses")}>All diagnoses</a><//>`;
   const found = normalDiagnosis(resource.data, chosen?.diagnosis);
@@ -94,6 +96,6 @@ function Causes({ scores, named }) {
 function Interventions({ of }) {
   if (!of.length) return html`<p class="soft">None: a person has to look.</p>`;
   return html`<ol class="plain">${of.map((one, i) => html`<li key=${i}><strong>${words(one.kind)}</strong>
-    ${(one.fixes || []).map((fix) => html` <code key=${fix.setting}>${fix.setting}=${fix.value_json}</code>`)}
+    ${(one.fixes || []).map((fix) => html` <code>${typeof fix === "string" ? fix : `${fix.setting}=${fix.value_json}`}</code>`)}
     <span class="sub">${one.rationale}</span></li>`)}</ol>`;
 }

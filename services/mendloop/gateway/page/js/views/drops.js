@@ -12,7 +12,7 @@ export function Drops({ run, route }) {
   const { q = "" } = route.query;
   const chosen = rounds.find((r) => String(r.round) === route.query.round && r.arm === (route.query.arm || "")) || newest;
   const path = chosen ? `/v1/runs/${encodeURIComponent(run.run_id)}/batches/${chosen.round}` : null;
-  const pages = usePages(path, { arm: chosen?.arm, q }, { field: "examples", limit: 25 });
+  const pages = usePages(path, { arm: chosen?.arm }, { field: "examples", limit: 25 });
   if (!chosen) return html`<${Card} title="Data"><${Empty} title="No data was made in this run yet.">A round makes some when a diagnosis says that data is the cause.<//><//>`;
   const { batch, reviewed } = chosen;
   const arms = [...new Set(rounds.map((r) => r.arm))];
@@ -75,12 +75,12 @@ function Shifts({ shifts }) {
 }
 
 function Examples({ pages, q }) {
-  // A gateway that does not search gets its page searched here.
+  // The gateway does not search a batch: what is loaded is searched here.
   const shown = pages.items.filter((one) => `${one.prompt} ${one.completion ?? one.chosen ?? ""}`.toLowerCase().includes(q.toLowerCase()));
   if (!shown.length) return pages.isLoading || pages.error ? null : html`<${Empty} title=${q ? "No example that was loaded has these words." : "The batch is empty."} />`;
   return html`<${Table} label="Examples" stack=${true} head=${["Prompt", "Answer", "Source", "Slice"]}>
     ${shown.map((one, i) => html`<tr key=${i}><td class="text-cell" data-label="Prompt">${one.prompt}</td>
-      <td class="text-cell" data-label="Answer">${one.completion ?? html`${one.chosen}<del class="sub">${one.rejected}</del>`}</td>
+      <td class="text-cell" data-label="Answer">${one.completion ?? one.chosen}${one.rejected && html`<del class="sub">${one.rejected}</del>`}</td>
       <td data-label="Source">${one.source}</td><td data-label="Slice">${one.slice_id || "–"}</td></tr>`)}
   <//><${More} pages=${pages} noun="examples" />`;
 }

@@ -1,7 +1,7 @@
 // The run's events as other teams get them, oldest first; live ones join at the end of what is loaded.
 import { html } from "../lib.js";
 import { usePages } from "../data.js";
-import { clock } from "../format.js";
+import { clock, plural, words } from "../format.js";
 import { Card } from "../parts/bits.js";
 import { Choice, More, Search } from "../parts/controls.js";
 import { Empty, Failure, Loading } from "../parts/states.js";
@@ -21,11 +21,21 @@ export function Events({ run, route, wakes }) {
     ${pages.isLoading && html`<${Loading} rows=${6} />`}
     ${!pages.isLoading && !shown.length && !pages.error && html`<${Empty} title="No event that was loaded fits these filters." />`}
     <ol class="rows events">${shown.map((event) => html`<li key=${event.id}><details>
-      <summary data-row><span class="event-type">${event.type}</span><span class="soft">${event.round === null ? "" : event.round ? `round ${event.round}` : "base"}</span>
+      <summary data-row><span class="event-type">${event.type}</span><span class="event-gist soft">${gist(event)}</span>
         <time class="soft" datetime=${event.at}>${clock(event.at)}</time></summary>
       <pre class="text">${JSON.stringify(event.message, null, 2)}</pre></details></li>`)}</ol>
     ${known.length > 0 && html`<${More} pages=${{ ...pages, items: shown }} noun="events" />`}
   <//>`;
+}
+
+// What an event says, in some words: where in the run it stands, and its noun.
+function gist({ message, round }) {
+  const place = round === null ? "" : round ? `round ${round}` : "base";
+  const conditions = message?.slice?.conditions;
+  const slice = conditions?.length ? conditions.map((c) => `${c.axis}=${c.value}`).join(" ∧ ") : message?.slice?.name || message?.slice?.slice_id;
+  const cause = message?.cause ? words(message.cause.replace(/^CAUSE_/, "")) : "";
+  const counted = message?.example_count ? plural(message.example_count, "example") : "";
+  return [place, message?.position?.arm, slice, cause, counted].filter(Boolean).join(" · ");
 }
 
 function normal(event) {

@@ -32,8 +32,8 @@ function List({ query, runId, local = null }) {
   const letters = isLocal ? local.map(fromRun(runId)) : paged.items;
   const shown = letters.filter((one) => `${one.event_type} ${one.service} ${one.reason} ${one.run_id}`.toLowerCase().includes(q.toLowerCase()));
   const ask = (letter) => setAsked({
-    title: "Replay this event", text: `${plain(letter.event_type)} goes to ${letter.service} again, and to no other service.`, verb: "Replay event", nameless: true,
-    path: `/v1/dead-letters/${encodeURIComponent(letter.id)}/replay`, body: (reason) => ({ reason }), done: "The event is on its way again",
+    title: "Replay this event", text: `${plain(letter.event_type)} goes to ${letter.service} again, and to no other service.`, verb: "Replay event",
+    path: `/v1/dead-letters/${encodeURIComponent(letter.id)}/replay`, body: (reason, by) => (by ? { reason, by } : { reason }), done: "The event is on its way again",
   });
   if (isAbsent(paged.error) && !isLocal) return html`<${Empty} title="This gateway does not list dead letters."><code>mend dlq list</code> does; each run also shows its own.<//>`;
   return html`
@@ -43,7 +43,7 @@ function List({ query, runId, local = null }) {
     ${paged.isLoading && html`<${Loading} rows=${3} />`}
     ${!paged.isLoading && !letters.length && (!paged.error || isLocal) && html`<${Empty} title="No dead letter.">Every event found a service that could work with it.<//>`}
     ${letters.length > 0 && !shown.length && html`<${Empty} title="No dead letter has these words." />`}
-    <ul class="rows">${shown.map((letter) => html`<${Letter} key=${letter.id} letter=${letter} isGlobal=${!runId} replay=${!isLocal && may(me, "run") ? () => ask(letter) : null} />`)}</ul>
+    <ul class="rows">${shown.map((letter) => html`<${Letter} key=${letter.id} letter=${letter} isGlobal=${!runId} replay=${!isLocal && may(me, "approve") ? () => ask(letter) : null} />`)}</ul>
     ${!isLocal && letters.length > 0 && html`<${More} pages=${{ ...paged, items: shown }} noun="dead letters" />`}
     <${Ask} question=${asked} onClose=${() => setAsked(null)} onDone=${paged.reload} />
   `;
@@ -58,12 +58,12 @@ const plain = (type) => (type || "").replace(/^.*\./, "");
 function Letter({ letter, isGlobal, replay }) {
   return html`<li class="row letter">
     <div class="row-main">
-      <h3 class="letter-title">${plain(letter.event_type)} <span class="soft">refused by</span> ${letter.service}</h3>
+      <${isGlobal ? "h2" : "h3"} class="letter-title">${plain(letter.event_type)} <span class="soft">refused by</span> ${letter.service}<//>
       <pre class="text reason">${letter.reason}</pre>
       <p class="soft">${isGlobal && letter.run_id && html`run <a href=${runPath(letter.run_id)}>${letter.run_id}</a>, `}${clock(letter.at)}, after ${plural(letter.attempts, "try", "tries")}</p>
     </div>
     <div class="row-side">${letter.replayed_at
-      ? html`<span class="verdict good"><${Icon} name="check" />replayed ${clock(letter.replayed_at)}</span>`
+      ? html`<span class="verdict good"><${Icon} name="check" />replayed</span><span class="soft">${clock(letter.replayed_at)}${letter.replayed_by ? ` by ${letter.replayed_by}` : ""}${letter.replay_reason ? `: “${letter.replay_reason}”` : ""}</span>`
       : replay && html`<button class="button small" data-row onClick=${replay}><${Icon} name="undo" />Replay…</button>`}</div>
   </li>`;
 }

@@ -39,11 +39,13 @@ function Graph({ graph, wanted, isFiltered }) {
   const x = (id) => 8 + places.at.get(id).column * BOX.stepX;
   const y = (id) => 8 + (places.at.get(id).row - top) * BOX.stepY;
   const width = 16 + (places.columns.length - 1) * BOX.stepX + BOX.width;
-  const height = 16 + (bottom - top) * BOX.stepY + BOX.height;
+  const span = (edge) => places.at.get(edge.to).column - places.at.get(edge.from).column;
+  const longest = Math.max(1, ...places.edges.map(span));
+  const height = 16 + (bottom - top) * BOX.stepY + BOX.height + (longest > 1 ? BOX.height : 0);
   const dim = (...ids) => (lit && !ids.every((id) => lit.has(id)) ? "is-dim" : "");
   return html`<div class="scroll lineage" tabindex="0" role="region" aria-label="Lineage graph">
     <svg width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="group" aria-label="Lineage graph, from left to right">
-      ${places.edges.map((edge) => html`<path key=${`${edge.from}>${edge.to}`} class=${`edge ${dim(edge.from, edge.to)}`} d=${curve(x(edge.from) + BOX.width, y(edge.from) + BOX.height / 2, x(edge.to), y(edge.to) + BOX.height / 2)} />`)}
+      ${places.edges.map((edge) => html`<path key=${`${edge.from}>${edge.to}`} class=${`edge ${dim(edge.from, edge.to)}`} d=${curve(x(edge.from) + BOX.width, y(edge.from) + BOX.height / 2, x(edge.to), y(edge.to) + BOX.height / 2, span(edge) > 1 ? height - 6 : null)} />`)}
       ${graph.nodes.map((node) => html`<${Node} key=${node.id} node=${node} x=${x(node.id)} y=${y(node.id)} isChosen=${node.id === chosen} className=${dim(node.id)}
         choose=${() => setChosen(node.id === chosen ? null : node.id)} />`)}
     </svg>
@@ -58,16 +60,23 @@ function Node({ node, x, y, isChosen, className, choose }) {
     choose();
   };
   return html`<g class=${`node kind-${node.kind} ${className} ${isChosen ? "is-chosen" : ""}`} role="button" tabindex="0" data-row aria-pressed=${String(isChosen)}
-    aria-label=${`${words(node.kind)} ${node.label}, round ${node.round}`} onClick=${choose} onKeyDown=${onKeyDown}>
+    aria-label=${`${words(node.kind)} ${spoken(node.label)}, round ${node.round}`} onClick=${choose} onKeyDown=${onKeyDown}>
     <rect x=${x} y=${y} width=${BOX.width} height=${BOX.height} rx="9" /><rect class="kind" x=${x} y=${y + 9} width="4" height=${BOX.height - 18} rx="2" />
     <text class="node-kind" x=${x + 14} y=${y + 19}>${words(node.kind)}${node.round ? ` · round ${node.round}` : ""}</text>
-    <text class="node-label" x=${x + 14} y=${y + 37}>${cut(node.label)}<title>${node.label}</title></text>
+    <text class="node-label" x=${x + 14} y=${y + 37}>${cut(spoken(node.label))}<title>${node.label}</title></text>
   </g>`;
 }
 
+// A diagnosis is labelled by its cause as the contract writes it.
+const spoken = (label) => (/^[A-Z_]+$/.test(label) ? words(label) : String(label));
 const cut = (text) => (String(text).length > 19 ? `${String(text).slice(0, 18)}…` : String(text));
 
-function curve(x1, y1, x2, y2) {
+// A long edge runs along the bottom, so that it crosses no node between its ends.
+function curve(x1, y1, x2, y2, bottom) {
+  if (bottom !== null) {
+    const bow = BOX.stepX - BOX.width;
+    return `M${x1} ${y1}C${x1 + bow} ${y1} ${x1 + bow / 4} ${bottom} ${x1 + 2 * bow} ${bottom}L${x2 - 2 * bow} ${bottom}C${x2 - bow / 4} ${bottom} ${x2 - bow} ${y2} ${x2} ${y2}`;
+  }
   const bend = Math.max(24, (x2 - x1) / 2);
   return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
 }
@@ -75,7 +84,7 @@ function curve(x1, y1, x2, y2) {
 function Nodes({ graph, wanted }) {
   const labels = new Map(graph.nodes.map((node) => [node.id, `${node.kind} ${node.label}`]));
   return html`<${Table} label="Lineage" head=${["Kind", "Label", { text: "Round", number: true }, "Came from", "Id"]}>
-    ${graph.nodes.filter((node) => wanted.has(node.id)).map((node) => html`<tr key=${node.id}><th scope="row">${words(node.kind)}</th><td>${node.label}</td><td class="number">${node.round}</td>
+    ${graph.nodes.filter((node) => wanted.has(node.id)).map((node) => html`<tr key=${node.id}><th scope="row">${words(node.kind)}</th><td>${spoken(node.label)}</td><td class="number">${node.round}</td>
       <td>${graph.edges.filter((edge) => edge.to === node.id).map((edge) => labels.get(edge.from) || edge.from).join(", ") || "–"}</td><td><code>${node.id}</code></td></tr>`)}
   <//>`;
 }

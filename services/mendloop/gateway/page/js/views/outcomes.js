@@ -34,7 +34,7 @@ export function Outcomes({ run, route, wakes }) {
       : html`<${Failure} error=${pages.error} retry=${pages.reload} what="The outcomes" />`)}
     ${pages.isLoading && html`<${Loading} rows=${6} />`}
     ${!pages.isLoading && !pages.error && !pages.items.length && html`<${Empty} title="No item fits these filters." />`}
-    <ul class="rows outcomes">${pages.items.map((outcome) => html`<${Outcome} key=${outcome.item_id} of=${outcome} />`)}</ul>
+    <ul class="rows outcomes">${pages.items.map((outcome) => html`<${Outcome} key=${`${outcome.item_id}/${outcome.repeat_index || 0}`} of=${outcome} />`)}</ul>
     ${pages.items.length > 0 && html`<${More} pages=${pages} noun="items" />`}
   <//>`;
 }
@@ -53,15 +53,16 @@ function Outcome({ of }) {
         <span class=${`mark ${of.is_right ? "good" : "bad"}`}><${Icon} name=${of.is_right ? "check" : "cross"} /><span class="hidden">${of.is_right ? "right" : "wrong"}</span></span>
         <span class="outcome-prompt">${of.prompt}</span>
         <span class="outcome-why">${change && html`<span class=${`badge small ${change === "fixed" ? "good" : "bad"}`}>${change}</span>`}
-          ${!of.is_right && of.failure && html`<span class="soft">${words(of.failure)}</span>`}</span>
+          ${!of.is_right && of.failure && html`<span class="soft">${of.failure}</span>`}</span>
       </summary>
       <div class="outcome-body">
         <${Field} name="Prompt"><pre class="text">${of.prompt}</pre><//>
         <${Field} name="Target"><pre class="text">${of.target}</pre><//>
-        <${Field} name=${of.is_right ? "Output" : "Output, against the target"}><${Diff} from=${of.target} to=${of.output} isPlain=${of.is_right} /><//>
-        ${of.before && html`<${Field} name=${`Before (${isRight(of.before) ? "right" : "wrong"}), against now`}><${Diff} from=${of.output} to=${of.before.output} /><//>`}
+        <${Field} name=${of.is_right ? "Output" : "Output; underlined is not in the target, struck through is missing"}><${Diff} from=${of.target} to=${of.output} isPlain=${of.is_right} /><//>
+        ${of.before && html`<${Field} name=${`Before, ${isRight(of.before) ? "right" : "wrong"}; underlined is not in the output of now`}><${Diff} from=${of.output} to=${of.before.output} /><//>`}
         <dl class="facts small"><dt>Item</dt><dd class="mono">${of.item_id}</dd><dt>Score</dt><dd>${of.score}${of.before ? `, before ${of.before.score}` : ""}</dd>
           <dt>Stopped by</dt><dd>${words(of.stop_reason)}</dd>
+          ${of.cut?.length > 0 && html`<dt>Cut</dt><dd>${of.cut.join(", ")}: longer than what is shown</dd>`}
           ${axes(of.axes).map(([axis, values]) => html`<dt key=${axis}>${axis}</dt><dd>${[].concat(values).join(", ")}</dd>`)}</dl>
       </div>
     </details>

@@ -102,10 +102,10 @@ const ACTIONS = {
 function Actions({ run }) {
   const me = useMe();
   const [question, setQuestion] = useState(null);
-  if (!may(me, "run")) return null;
   const promoted = run.rounds.filter((round) => round.decision?.promoted).length > run.rollbacks.length;
   const isOver = run.state === "finished";
-  const names = [...(isOver || run.state === "cancelling" ? [] : [run.state === "paused" ? "resume" : "pause", "cancel"]), ...(promoted ? ["rollback"] : [])];
+  const mayRun = may(me, "run");
+  const names = [...(isOver || !mayRun || run.state === "cancelling" ? [] : [run.state === "paused" ? "resume" : "pause", "cancel"]), ...(promoted && may(me, "approve") ? ["rollback"] : [])];
   const ask = (name) => {
     const [, verb, text, done] = ACTIONS[name];
     setQuestion({

@@ -67,12 +67,12 @@ function Row({ run }) {
   const seconds = run.started_at ? (Date.parse(run.finished_at || new Date(now).toISOString()) - Date.parse(run.started_at)) / 1000 : null;
   return html`<tr class="link-row">
     <th scope="row"><a class="row-link" href=${runPath(run.run_id)} data-row>${run.recipe || run.run_id}</a><span class="sub mono">${run.run_id}</span></th>
-    <td data-label="State"><${StateBadge} run=${run} />${run.summary && html`<span class="sub clip" title=${run.summary}>${run.summary}</span>`}</td>
+    <td class="alone" data-label="State"><${StateBadge} run=${run} />${run.summary && html`<span class="sub clip" title=${run.summary}>${run.summary}</span>`}</td>
     <td class="number" data-label="Round">${run.round}</td>
     <td data-label="Started"><time datetime=${run.started_at} title=${clock(run.started_at)}>${ago(run.started_at)}</time></td>
     <td class="number" data-label="Time">${duration(seconds)}</td>
-    <td class="number" data-label="Tokens">${count(run.cost?.token_count)}</td>
-    <td class="number" data-label="Dead letters">${run.dead_letter_count ? html`<span class="bad-text">${run.dead_letter_count}</span>` : "0"}</td>
+    <td class="number optional" data-label="Tokens">${count(run.cost?.token_count)}</td>
+    <td class=${`number ${run.dead_letter_count ? "" : "optional"}`} data-label="Dead letters">${run.dead_letter_count ? html`<span class="bad-text">${run.dead_letter_count}</span>` : "0"}</td>
   </tr>`;
 }
 

@@ -44,12 +44,12 @@ export function named(slice) {
 function Rows({ run, slices, isFiltered }) {
   if (!slices.length) return html`<${Empty} title=${isFiltered ? "No slice fits these filters." : "No slice is measured yet."} />`;
   const threshold = run.recipe_facts?.weak_below ?? null;
-  return html`<${Table} label="Slices" stack=${true} head=${["Slice", "Over the rounds", "Newest accuracy", { text: "Since the first, points", number: true }, "Cause", ""]}>
+  return html`<${Table} label="Slices" stack=${true} head=${["Slice", "Over the rounds", "Newest accuracy", { text: "Since the first, points", number: true }, "Cause", "Items"]}>
     ${slices.map((slice) => {
       const trend = slice.trend.filter((point) => !point.arm && point.n).sort((a, b) => a.round - b.round);
       const [first, last] = [trend[0], trend[trend.length - 1]];
       return html`<tr key=${slice.slice_id}>
-        <th scope="row">${named(slice)}${slice.is_weak && html` <span class="badge warn small">weak</span>`}</th>
+        <th scope="row">${named(slice)}<${Weak} slice=${slice} /></th>
         <td data-label="Over the rounds"><${Spark} points=${trend} /></td>
         <td data-label="Newest accuracy"><${Accuracy} of=${last} threshold=${threshold} /></td>
         <td class="number" data-label="Since the first"><${Change} from=${trend.length > 1 ? first : null} to=${last} /></td>
@@ -58,6 +58,11 @@ function Rows({ run, slices, isFiltered }) {
       </tr>`;
     })}
   <//>`;
+}
+
+function Weak({ slice }) {
+  if (slice.is_weak_now ?? slice.is_weak) return html` <span class="badge warn small">weak</span>`;
+  return slice.is_weak ? html` <span class="badge small">was weak</span>` : null;
 }
 
 function SliceCause({ run, slice }) {
