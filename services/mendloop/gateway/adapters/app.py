@@ -1,4 +1,4 @@
-"""The gateway as a FastAPI app: health, metrics, and the groups of routes behind gate and guards."""
+"""The gateway as a FastAPI app: health, metrics, the page, and the groups of routes behind gate and guards."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mendloop.gateway.adapters.grpc_service import LoopService
 from mendloop.gateway.adapters.guards import Guards
 from mendloop.gateway.adapters.headers import SecurityHeaders
 from mendloop.gateway.adapters.hook_routes import hook_routes
+from mendloop.gateway.adapters.page import shell_routes
 from mendloop.gateway.adapters.page_routes import page_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
@@ -93,6 +94,7 @@ def build_app(
     app.include_router(event_routes(ports, history=history, streams=streams))
     if webhooks is not None:
         app.include_router(hook_routes(webhooks.desk))
+    app.include_router(shell_routes())
     _add_pages(app, ports=ports, telemetry=telemetry)
     description = app.openapi()  # FastAPI keeps what it made
     description["components"]["schemas"].update(recipe_components())
