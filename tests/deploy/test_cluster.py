@@ -26,15 +26,10 @@ KINDS = (
     "ingresses,horizontalpodautoscalers,persistentvolumeclaims,scaledobjects,scaledjobs,triggerauthentications,"
     "podmonitors,servicemonitors,prometheusrules,httproutes,trainjobs"
 )
-OPERATED = {
-    "ScaledObject",
-    "ScaledJob",
-    "TriggerAuthentication",
-    "PodMonitor",
-    "ServiceMonitor",
-    "TrainJob",
-    "HTTPRoute",
-}
+OPERATED = (
+    *("ScaledObject", "ScaledJob", "TriggerAuthentication", "PodMonitor", "ServiceMonitor"),
+    *("PrometheusRule", "TrainJob", "HTTPRoute"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -152,22 +147,17 @@ def volume(number: int) -> dict[str, Any]:
 
 def test_a_production_release_is_installed_with_all_operators(empty: Cluster) -> None:
     put(empty, "install", values="example")
-    present = names(empty)
-    assert {
-        "ScaledObject/r-mendloop-evaluator",
-        "ScaledJob/r-mendloop-trainer",
-        "TrainJob/r-mendloop-trainer-8gpu",
-    } <= present
-    assert {
-        "HTTPRoute/r-mendloop-gateway",
-        "PodMonitor/r-mendloop",
-        "HorizontalPodAutoscaler/r-mendloop-gateway",
-    } <= present
+    present = {name.split("/")[0] for name in names(empty)}
+    assert {"ScaledObject", "ScaledJob", "TriggerAuthentication", "HorizontalPodAutoscaler"} <= present
+    assert {"HTTPRoute", "Ingress", "PodMonitor", "ServiceMonitor", "TrainJob"} <= present
 
 
-@pytest.mark.parametrize("kind", sorted(OPERATED))
+@pytest.mark.parametrize("kind", OPERATED)
 def test_api_server_takes_the_objects_of_operators_and_refuses_a_misspelt_field(cluster: Cluster, kind: str) -> None:
-    manifest = next(m for m in rendered("example") if m["kind"] == kind)
+    manifest = next((m for m in rendered("example") if m["kind"] == kind), None)
+    if manifest is None:
+        assert kind == "PrometheusRule"
+        pytest.skip("the chart has no file in files/alerts yet")
     dry = ("apply", "--dry-run=server", "--validate=strict", "--namespace", NAMESPACE, "-f", "-")
     assert "(server dry run)" in cluster.kubectl(*dry, text=json.dumps(manifest))
     misspelt = {**manifest, "spec": {**manifest["spec"], "polingInterval": 3}}

@@ -24,7 +24,7 @@ OPERATORS = {
     "prometheusrules.monitoring.coreos.com": (
         "Prometheus operator",
         "alerts and scraping",
-        "install it, or scrape pods",
+        "install it, or scrape",
     ),
     "trainjobs.trainer.kubeflow.org": ("Kubeflow Trainer", "trainJob", "install it, or train in one pod"),
     "httproutes.gateway.networking.k8s.io": ("Gateway API", "gateway.route", "install it, or use gateway.ingress"),
@@ -99,11 +99,12 @@ def _operator(crd: str, name: str, use: str, advice: str, *, ask: Ask) -> Findin
 
 def _templates(release: Release, ask: Ask) -> list[Document]:
     """Pod specs that the release would start, also while nothing runs."""
-    found = [
-        deployment["spec"]["template"]["spec"] for deployment in _items(["get", "deployments", *_of(release)], ask)
-    ]
+    deployments = _items(["get", "deployments", *_of(release)], ask)
     jobs = _items(["get", "scaledjobs.keda.sh", *_of(release)], ask)
-    return [*found, *(job["spec"]["jobTargetRef"]["template"]["spec"] for job in jobs)]
+    return [
+        *(d["spec"]["template"]["spec"] for d in deployments),
+        *(job["spec"]["jobTargetRef"]["template"]["spec"] for job in jobs),
+    ]
 
 
 def _release(release: Release, templates: Sequence[Document]) -> Finding:
