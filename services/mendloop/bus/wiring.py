@@ -50,7 +50,7 @@ def run_service(
     handlers: Mapping[type[Message], Handler],
     telemetry: Telemetry | None = None,
 ) -> None:
-    """Run a service's handlers until SIGTERM or SIGINT; unfinished work is given back."""
+    """Run a service's handlers until SIGTERM or SIGINT, or until it is idle; unfinished work is given back."""
     log_to_stderr(service, level=settings.log_level)
     telemetry = telemetry or Telemetry(service)
     watch_disks(local_places(settings), telemetry=telemetry)
@@ -65,6 +65,7 @@ def run_service(
         receipts=StoredReceipts(open_store(settings.artifacts_uri)),
         telemetry=telemetry,
         member=settings.member or f"{service}-{socket.gethostname()}-{os.getpid()}",
+        exit_when_idle_s=settings.exit_when_idle_s,
     )
 
     def stop(signum: int, frame: FrameType | None) -> None:

@@ -41,6 +41,9 @@ class ServiceSettings(BaseSettings):
     metrics_port_file: Path | None = Field(None, description="File that gets the port, for who started us.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     member: str = Field("", description="Stable name of this replica; empty makes one from host and process.")
+    exit_when_idle_s: float = Field(
+        0.0, ge=0, description="Seconds without an event after which the service ends; 0: never. Not for the gateway."
+    )
 
     @classmethod
     def from_environment(cls) -> Self:
