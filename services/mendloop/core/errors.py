@@ -8,7 +8,7 @@ MendloopError
 │   ├── InvalidRecipe     a recipe that cannot be run
 │   ├── InvalidResults    a file of results made elsewhere that cannot be read as outcomes
 │   ├── InvalidReview     people's annotations that cannot be read, or that do not fit the batch
-│   └── TrainingFailed    (of mendloop.trainer) a training without a checkpoint, with its evidence: an event, no dead letter
+│   └── TrainingFailed    (of mendloop.trainer) a training without a checkpoint, with evidence: an event, no dead letter
 └── Interrupted   the service was told to stop: give the work back, somebody else goes on
 """
 
