@@ -22,6 +22,7 @@ from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, Key
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.ports import Documents, Submit
 from mendloop.runs import steering
+from mendloop.runs.answering import NotNow
 from mendloop.runs.view import RunView, state_of
 
 SEEN_WITHIN_S = 5.0
@@ -177,7 +178,7 @@ def steer_run(run_id: str, *, ports: Ports, action: str, reason: str, by: str) -
 def _conflicts() -> Iterator[None]:
     try:
         yield
-    except steering.NotNow as error:
+    except NotNow as error:
         raise Conflict(str(error)) from error
 
 
