@@ -94,8 +94,8 @@ def _approve_reviewed(target: Deployment, batch: StoredBatch, kept: ReviewedBatc
     if not kept.example_count:
         raise Permanent(f"no row is left to train on: `mend refuse {run_id}` drops the batch")
     view = view_of(target, run_id)
-    question = open_question(view)
-    waiting = question.part.batch.artifact if question.is_review and question.part.batch else None
+    question = open_question(view, is_review=True)
+    waiting = question.part.batch.artifact if question.part.batch else None
     if waiting is None or waiting.sha256 != batch.artifact.sha256:
         which = f"batch {waiting.sha256[:12]}" if waiting else f"plan {question.plan_id}"
         raise Permanent(f"run {run_id} does not wait for batch {batch.short}, but for {which}")

@@ -104,6 +104,18 @@ class AxesReader(_Section):
     concurrency: int = Field(8, ge=1, le=256, description="Questions at a time.")
 
 
+class TeacherJudgeSettings(_Section):
+    """Another model that must accept a new answer where no program verifies. Its own error is measured first."""
+
+    url: str = Field(description="OpenAI-compatible endpoint, e.g. http://HOST:PORT/v1.")
+    model: str = Field(description="Name of the model there; another one than the teacher's.")
+    api_key_file: Path | None = Field(None, description="File with the endpoint's key, where the services run.")
+    items: int = Field(30, ge=10, le=1000, description="Right and wrong answers of the corpus, each, to measure it on.")
+    sensitivity: Share = Field(0.8, description="Right answers that it must accept: lower end of the 95 % interval.")
+    specificity: Share = Field(0.8, description="Wrong answers that it must refuse: lower end of the 95 % interval.")
+    max_tokens: int = Field(8, ge=1, description="Most tokens of one verdict.")
+
+
 class TeacherSettings(_Section):
     """A language model that makes examples for weak slices from seeds of the corpus. Default: the run has none."""
 
@@ -135,6 +147,9 @@ class TeacherSettings(_Section):
         3, ge=2, le=32, description="Times that it answers a new prompt itself where no program verifies answers."
     )
     agreement: float = Field(0.6, gt=0.5, le=1, description="Share of those answers that must be the written one.")
+    judge: TeacherJudgeSettings | None = Field(
+        None, description="A second judge of answers that agree, where no program verifies. Default: none."
+    )
 
 
 class StudentWindow(_Section):

@@ -80,7 +80,10 @@ def counted_settings(settings: TrainSettings) -> dict[str, object]:
     """The settings that a training's identity depends on, as JSON values: those added later only where they are set."""
     usual = TrainSettings().model_dump(mode="json")
     values = settings.model_dump(mode="json")
-    return {name: value for name, value in values.items() if name in _FIRST_SETTINGS or value != usual[name]}
+    counted = {name: value for name, value in values.items() if name in _FIRST_SETTINGS or value != usual[name]}
+    if settings.patience:
+        counted["kept_weights"] = "lowest held-out loss"  # before, patience kept those of the last step
+    return counted
 
 
 def trains_without_examples(settings: TrainSettings, *, has_corpus: bool) -> bool:
@@ -122,6 +125,8 @@ class TrainingReport:
     """Share of the machine's peak FLOPs that the steps used; None where the peak is not known."""
     process_count: int = 1
     """Processes that trained together."""
+    kept_step: int = 0
+    """The step whose weights were kept, by the lowest held-out loss; 0: the last one, where nothing may stop early."""
 
     def document(self) -> dict[str, object]:
         """The report as JSON values."""

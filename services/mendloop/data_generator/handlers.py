@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from google.protobuf.message import Message
 
@@ -36,7 +36,7 @@ from mendloop.data_generator.domain.collection import Limits
 from mendloop.data_generator.domain.controls import POOL, control_sources, looks_into_corpus
 from mendloop.data_generator.domain.curation import Curated
 from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS, Funnel, Rules
-from mendloop.data_generator.domain.ledger import SLICE, SOURCE, STUDENT, TEACHER, Ledger
+from mendloop.data_generator.domain.ledger import SLICE, SOURCE, STUDENT, TEACHER, VERIFICATION, Ledger
 from mendloop.data_generator.domain.preferences import PairFunnel, PairRules
 from mendloop.data_generator.domain.selection import Selection
 from mendloop.data_generator.ports import (
@@ -92,6 +92,8 @@ class _Material:
     teaching: Teaching
     control: str
     """Name of the control arm; empty for the loop's own batch."""
+    can_verify: Callable[[], bool]
+    """Whether the task's program confirms anything of the corpus as it came; found out once, when it is asked."""
 
 
 def handlers(ports: Ports) -> dict[type[Message], Handler]:
@@ -114,6 +116,8 @@ def on_intervention_planned(event: Event, *, ports: Ports) -> list[Emit]:
     before, material = material.corpus, replace(material, corpus=list(curation.known))
     filled = _fill(orders, event=event, material=material, ledger=ledger, ports=ports)
     examples = [example for part in filled for example in part.examples]
+    for line in material.teaching.notes():
+        ledger.note(VERIFICATION, line)
     tokens, unmetered = material.teaching.cost()
     if unmetered:
         ledger.note(TEACHER, f"{unmetered} replies of the teacher came without a token count: they are not metered")
@@ -198,6 +202,7 @@ def _gather(
         sources=sources,
         teaching=teaching,
         control=control,
+        can_verify=cache(partial(_can_verify, task, corpus)),
     )
 
 
@@ -219,7 +224,7 @@ def _curated(
         spec=spec,
         task=material.task,
         corpus=material.corpus,
-        can_verify=_can_verify(material),
+        can_verify=material.can_verify,
         places=material.places,
         store=ports.store,
         ledger=ledger,
@@ -315,7 +320,7 @@ def _bench(material: _Material, *, ledger: Ledger, ports: Ports, on_progress: Ca
     known = ports.open_index()
     shunned = material.corpus if looks_into_corpus(material.control) else []
     known.add(shunned)
-    can_verify, confirms = _can_verify(material), material.teaching.confirms
+    can_verify, confirms = material.can_verify(), material.teaching.confirms
     rules = Rules(
         verify=material.task.verify,
         annotate=material.task.annotate,
@@ -349,14 +354,14 @@ def _window(material: _Material, order: Order, *, ledger: Ledger) -> Sequence[Ch
     return (material.teaching.window,)
 
 
-def _can_verify(material: _Material) -> bool:
+def _can_verify(task: Task, corpus: Sequence[Example]) -> bool:
     def confirms(example: Example) -> bool:
         try:
-            return material.task.verify(example.prompt, example.completion)
+            return task.verify(example.prompt, example.completion)
         except GARBAGE_ERRORS:
             return False
 
-    return any(confirms(example) for example in material.corpus[:VERIFIER_PROBES])
+    return any(confirms(example) for example in corpus[:VERIFIER_PROBES])
 
 
 def _count(examples: Sequence[Example], *, ledger: Ledger, ports: Ports) -> None:

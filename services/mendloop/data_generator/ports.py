@@ -103,6 +103,8 @@ class Teaching:
     window: Check | None = None
     """The check of the student's pass rate, where the recipe asks for one."""
     cost: Callable[[], Cost] = _nothing
+    notes: Callable[[], Sequence[str]] = tuple
+    """What the ledger shall say of its checks, once the batch is made."""
 
     def beside(self, others: Sequence[Source]) -> Sequence[Source]:
         """All sources, in the order in which they are asked."""

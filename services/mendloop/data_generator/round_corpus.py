@@ -49,7 +49,7 @@ def curated_corpus(
     spec: RunSpec,
     task: Task,
     corpus: Sequence[Example],
-    can_verify: bool,
+    can_verify: Callable[[], bool],
     places: Places | None,
     store: ArtifactStore,
     ledger: Ledger,
@@ -68,7 +68,7 @@ def curated_corpus(
         repair=Repair(
             verify=task.verify,
             answer=task.answer if isinstance(task, Answering) else lambda prompt: "",
-            can_verify=can_verify,
+            can_verify=can_verify(),
         ),
         prompts_of=lambda conditions: [item.prompt for item in items if matches(item.axes, conditions)],
         seed=spec.recipe.seed,

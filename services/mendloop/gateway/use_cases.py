@@ -34,6 +34,7 @@ from mendloop.gateway.domain.run_lines import RunLine
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.ports import Documents, Letters, RunPages, Submit, Tables
 from mendloop.runs import steering
+from mendloop.runs.answering import NotNow
 from mendloop.runs.view import RunView
 
 log = logging.getLogger(__name__)
@@ -237,7 +238,7 @@ def steer_run(run_id: str, *, ports: Ports, asker: Principal, action: str, reaso
 def _conflicts() -> Iterator[None]:
     try:
         yield
-    except steering.NotNow as error:
+    except NotNow as error:
         raise Conflict(str(error)) from error
 
 

@@ -233,6 +233,7 @@ def _training(store: ArtifactStore, name: str, artifact: Artifact) -> Document:
         "wall_s": report.wall_s,
         "flops": report.flops,
         "stopped_early": report.stopped_early,
+        "kept_step": report.kept_step,
         "loss_curve": [list(point) for point in report.loss_curve],
         "held_out_curve": [list(point) for point in report.held_out_curve],
         "tokens_per_s": report.tokens_per_s,

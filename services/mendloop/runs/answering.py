@@ -16,6 +16,10 @@ from mendloop.runs.parts import ApprovalAnswer
 from mendloop.v1 import common_pb2, intervention_pb2, loop_pb2
 
 
+class NotNow(Permanent):
+    """The request is right, but not in the run's state."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question of the controller in a round; answer is None while it is open."""
@@ -31,17 +35,21 @@ def questions(view: RunView) -> list[Question]:
     return [question for part in view.rounds for question in _of_round(part)]
 
 
-def open_question(view: RunView, *, plan_id: str = "") -> Question:
-    """The question that the run waits with. Raises Permanent where there is none, or more than one to choose from."""
-    if view.finish is not None:
-        raise Permanent(f"run {view.run_id} is over: {view.finish.outcome}")
-    found = [q for q in questions(view) if q.answer is None and plan_id in ("", q.plan_id)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        plans = ", ".join(question.plan_id for question in found)
-        raise Permanent(f"run {view.run_id} waits with {len(found)} questions; say which plan: {plans}")
-    raise Permanent(f"run {view.run_id} waits for no answer" + (f" about plan {plan_id}" if plan_id else ""))
+def open_question(view: RunView, *, plan_id: str = "", is_review: bool | None = None) -> Question:
+    """The newest question that the run waits with; or that of a plan, answered or not. is_review: of one kind alone.
+
+    Raises NotNow where there is none.
+    """
+    asked = [one for one in questions(view) if is_review in (None, one.is_review)]
+    waiting = [one for one in asked if one.answer is None]
+    wanted = plan_id or (waiting[-1].plan_id if waiting else "")
+    of_plan = [one for one in asked if one.plan_id == wanted]
+    if of_plan:
+        return next((one for one in of_plan if one.answer is None), of_plan[-1])
+    what = "for a review" if is_review else "for an answer"
+    if plan_id:
+        what = f"{what} of plan {plan_id[:100]!r}" if is_review else f"for plan {plan_id[:100]!r}"
+    raise NotNow(f"run {view.run_id} does not wait {what}; it waits for {[one.plan_id for one in waiting] or 'none'}")
 
 
 def answer_to(

@@ -7,18 +7,13 @@ hashes of what is asked and of how often it was asked before.
 from __future__ import annotations
 
 from mendloop.bus.base import Bus
-from mendloop.core.errors import Permanent
 from mendloop.core.events import envelope_for, stable_hash
-from mendloop.runs.answering import Question, answer_to, questions
+from mendloop.runs.answering import NotNow, Question, answer_to, open_question
 from mendloop.runs.model import RunView
 from mendloop.v1 import common_pb2, intervention_pb2, loop_pb2
 
 SOURCE = "gateway"
 PAUSE, RESUME, ROLL_BACK = "pause", "resume", "roll_back"
-
-
-class NotNow(Permanent):
-    """The request is right, but not in the run's state."""
 
 
 def cancel(view: RunView, *, bus: Bus, reason: str, by: str) -> None:
@@ -46,7 +41,7 @@ def answer(
     Without a plan id it is the one that waits. reviewed is what people left of the batch; without it an approved batch
     stays whole. Raises NotNow where the run is over, does not wait for this, or was answered otherwise.
     """
-    question = _waiting(view, plan_id, is_review=is_review)
+    question = open_question(view, plan_id=plan_id, is_review=is_review)
     if question.answer is not None and question.answer.approved == approved:
         return question
     if question.answer is not None:
@@ -106,16 +101,3 @@ def _must_have_promoted(view: RunView) -> None:
     if promoted <= len(view.rollbacks):
         taken = f"; {len(view.rollbacks)} promotion(s) were taken back already" if view.rollbacks else ""
         raise NotNow(f"run {view.run_id} has no promotion that stands{taken}")
-
-
-def _waiting(view: RunView, plan_id: str, *, is_review: bool | None) -> Question:
-    asked = [one for one in questions(view) if is_review in (None, one.is_review)]
-    waiting = [one for one in asked if one.answer is None]
-    wanted = plan_id or (waiting[-1].plan_id if waiting else "")
-    of_plan = [one for one in asked if one.plan_id == wanted]
-    if of_plan:
-        return next((one for one in of_plan if one.answer is None), of_plan[-1])
-    what = f"for plan {plan_id[:100]!r}" if plan_id else "for an answer"
-    if is_review:
-        what = f"for a review of plan {plan_id[:100]!r}"
-    raise NotNow(f"run {view.run_id} does not wait {what}; it waits for {[one.plan_id for one in waiting] or 'none'}")

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import random
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _siblings() -> Iterator[None]:
-    """Benchmarks import their own modules by plain name."""
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
-
 
 @pytest.fixture(scope="module")
 def scores() -> ModuleType:
-    return _module("effectiveness_scores")
+    return import_module("effectiveness_scores")
 
 
 @pytest.fixture(scope="module")
 def scale() -> ModuleType:
-    return _module("effectiveness_scale")
+    return import_module("effectiveness_scale")
 
 
 @pytest.fixture(scope="module")
 def mixing() -> ModuleType:
-    return _module("effectiveness_mixing")
+    return import_module("effectiveness_mixing")
 
 
 def test_five_seeds_that_all_agree_cannot_reach_the_five_percent_but_six_can(scores: ModuleType) -> None:
@@ -204,13 +191,3 @@ def _cell(
     told = facts if facts is not None else {"examples": 32, "weak_shares": [0.5, 0.5]}
     before, after = scores.Accuracy(0.1, 0.6, 0.95), scores.Accuracy(0.1 + gain, 0.6 + gain / 2, 0.95 - loss)
     return scores.Cell("facts", seed, 32, arm, before, after, told)
-
-
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,16 +13,7 @@ import pytest
 
 from mendloop.core.records import Outcome, fingerprint
 
-BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 SEED, BUDGET = 107, 32
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _siblings() -> Iterator[None]:
-    """Benchmarks import their own modules by plain name."""
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="module")

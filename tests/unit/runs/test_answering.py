@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import reduce
 
 import pytest
-from run_events import batch, data_run, finished, planned, position, ref, sent
+from run_events import batch, data_run, planned, position, ref, sent
 
-from mendloop.core.errors import Permanent
 from mendloop.core.events import Envelope
-from mendloop.runs.answering import answer_to, open_question
+from mendloop.runs.answering import NotNow, answer_to, open_question
 from mendloop.runs.fold import fold
 from mendloop.runs.model import RunView
 from mendloop.v1 import loop_pb2
@@ -61,9 +60,16 @@ def test_plan_and_batch_have_answers_of_their_own_and_both_answers_to_one_have_o
 
 
 def test_a_run_that_waits_for_nothing_is_told_so() -> None:
-    with pytest.raises(Permanent, match="run r1 waits for no answer"):
+    with pytest.raises(NotNow, match="run r1 does not wait for an answer; it waits for none"):
         open_question(view_of(data_run()[:3]))
-    with pytest.raises(Permanent, match="waits for no answer about plan p7"):
+    with pytest.raises(NotNow, match=r"does not wait for plan 'p7'; it waits for \['p1'\]"):
         open_question(view_of(data_run()[:10]), plan_id="p7")
-    with pytest.raises(Permanent, match="run r1 is over: promoted"):
-        open_question(view_of([*data_run()[:10], sent(finished(), second=40)]))
+    with pytest.raises(NotNow, match="does not wait for a review; it waits for none"):
+        open_question(view_of(data_run()[:10]), is_review=True)
+
+
+def test_of_a_plan_and_its_batch_the_one_that_waits_is_meant() -> None:
+    view = view_of(waiting_for_review())
+
+    assert open_question(view).is_review
+    assert open_question(view, plan_id="p1", is_review=True).answer is None

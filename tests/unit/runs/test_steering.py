@@ -10,6 +10,7 @@ from run_events import data_run, finished, position, promoted, ref, requested, s
 from mendloop.bus.local import LocalBus
 from mendloop.core.contracts import all_topics
 from mendloop.runs import steering
+from mendloop.runs.answering import NotNow
 from mendloop.runs.log import RunLog
 from mendloop.runs.model import RunView
 from mendloop.runs.stages import state_of
@@ -60,14 +61,14 @@ def test_two_people_who_pause_at_once_make_one_event(world: Deployment) -> None:
 
 def test_run_that_is_over_can_be_neither_paused_nor_cancelled(world: Deployment) -> None:
     world.bus.publish([sent(finished("r1"), second=30)])
-    with pytest.raises(steering.NotNow, match="is over: promoted"):
+    with pytest.raises(NotNow, match="is over: promoted"):
         world.steer(steering.PAUSE)
-    with pytest.raises(steering.NotNow, match="is over: promoted"):
+    with pytest.raises(NotNow, match="is over: promoted"):
         steering.cancel(world.view(), bus=world.bus, reason="", by="")
 
 
 def test_promotion_is_rolled_back_where_one_stands(world: Deployment) -> None:
-    with pytest.raises(steering.NotNow, match="no promotion that stands"):
+    with pytest.raises(NotNow, match="no promotion that stands"):
         world.steer(steering.ROLL_BACK)
     world.bus.publish([sent(promoted("r1"), second=20), sent(finished("r1"), second=30)])
     assert world.steer(steering.ROLL_BACK).steerings[-1].action == "roll_back"
@@ -77,7 +78,7 @@ def test_promotion_is_rolled_back_where_one_stands(world: Deployment) -> None:
     world.bus.publish([sent(taken, second=40)])
     assert world.view().rollbacks[0].reason == "tone"
     assert "ada took back round 1" in world.view().summary
-    with pytest.raises(steering.NotNow, match="taken back already"):
+    with pytest.raises(NotNow, match="taken back already"):
         world.steer(steering.ROLL_BACK)
 
 
@@ -87,10 +88,10 @@ def test_answer_without_a_plan_id_is_for_the_plan_that_waits(tmp_path: Path) -> 
     steering.answer(world.view(), bus=world.bus, approved=False, reason="too dear", by="bo")
     answer = next(part.answer for part in world.view().rounds if part.answer)
     assert (answer.plan_id, answer.approved, answer.approved_by) == ("p1", False, "bo")
-    with pytest.raises(steering.NotNow, match="refused by bo already"):
+    with pytest.raises(NotNow, match="refused by bo already"):
         steering.answer(world.view(), bus=world.bus, approved=True, reason="", by="ada", plan_id="p1")
 
 
 def test_run_that_waits_for_nothing_says_so(world: Deployment) -> None:
-    with pytest.raises(steering.NotNow, match="does not wait for an answer; it waits for none"):
+    with pytest.raises(NotNow, match="does not wait for an answer; it waits for none"):
         steering.answer(world.view(), bus=world.bus, approved=True, reason="", by="")

@@ -177,6 +177,8 @@ def test_a_held_out_loss_that_improves_no_more_ends_the_training_early(start: Pa
     assert report.step_count == 6  # measured after 2, 4 and 6 steps
     assert "early stop at step 6" in report.stopped_early
     assert "2 measurements without a lower one (patience 2)" in report.stopped_early
+    assert "the weights of step 2 are kept" in report.stopped_early
+    assert report.kept_step == 2
     full = _run(job(held_out_share=0.25, held_out_every=2, **nothing_moves), start=start, folder=tmp_path / "full")
     assert report.token_count < full.token_count
 

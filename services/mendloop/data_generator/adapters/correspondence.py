@@ -18,7 +18,7 @@ from mendloop.data_generator.ports import SourceGaveUp
 from mendloop.models.chat import Said
 
 KEPT = "teacher-replies"
-ADVICE = "start it, or correct teacher.url, or raise teacher.timeout_s"
+ADVICE = "start it, or correct {place}.url, or raise teacher.timeout_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,11 @@ class Correspondence:
         url: str,
         concurrency: int,
         token_limit: int,
+        place: str = "teacher",
+        spent_elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
+        """place: where the recipe names it. spent_elsewhere: tokens of others that count against the same limit."""
+        self._place, self._spent_elsewhere = place, spent_elsewhere
         self._say, self._store, self._plan_id, self._url = say, store, plan_id, url
         self._concurrency, self._token_limit = concurrency, token_limit
         self._lock = threading.Lock()
@@ -55,9 +59,10 @@ class Correspondence:
 
         Raises SourceGaveUp where it answers none of them, refuses, or has spent its tokens.
         """
-        if self.token_count >= self._token_limit:
+        spent = self.token_count + self._spent_elsewhere()
+        if spent >= self._token_limit:
             raise SourceGaveUp(
-                f"the teacher at {self._url} generated {self.token_count} tokens for this plan and"
+                f"the {self._place.rpartition('.')[2]} at {self._url} generated {spent} tokens for this plan and"
                 f" its limit is {self._token_limit}"
             )
         with ThreadPoolExecutor(min(self._concurrency, len(letters))) as pool:
@@ -65,9 +70,9 @@ class Correspondence:
         faults = [one for one in got if isinstance(one, MendloopError)]
         refusal = next((fault for fault in faults if isinstance(fault, Permanent)), None)
         if refusal is not None:
-            raise SourceGaveUp(f"{refusal}; correct teacher.model, its key or its url") from refusal
+            raise SourceGaveUp(f"{refusal}; correct {self._place}.model, its key or its url") from refusal
         if len(faults) == len(got):
-            raise SourceGaveUp(f"{faults[0]}; {ADVICE}") from faults[0]
+            raise SourceGaveUp(f"{faults[0]}; {ADVICE.format(place=self._place)}") from faults[0]
         return [one if isinstance(one, Said) else None for one in got]
 
     def _reply(self, letter: Letter) -> Said | MendloopError:

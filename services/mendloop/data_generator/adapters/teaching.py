@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.axes.annotate import CLUSTER
@@ -21,6 +22,7 @@ from mendloop.data_generator.adapters.correspondence import Correspondence
 from mendloop.data_generator.adapters.critic import Answers, Critic
 from mendloop.data_generator.adapters.language_teacher import Habits, LanguageTeacher
 from mendloop.data_generator.adapters.rewording import RewordingSource
+from mendloop.data_generator.adapters.second_judge import Both, SecondJudge
 from mendloop.data_generator.domain.funnel import GARBAGE_ERRORS
 from mendloop.data_generator.domain.lesson import Seeds, seeds_of
 from mendloop.data_generator.domain.window import PassRateWindow
@@ -44,14 +46,60 @@ def hired(
     if recipe.teacher is None:
         return Teaching(own, window=_window(job), cost=lambda: _cost(None, job.student))
     letters = _correspondence(job, recipe.teacher, store=store, say=partial(_say, recipe.teacher, pause, on_result))
+    agreement = _agreement(job, recipe.teacher, letters)
+    judge = _second_judge(job, recipe.teacher, letters, store=store, pause=pause)
     return Teaching(
         (*own, *_teachers(job, recipe.teacher, letters)),
         place=recipe.teacher.asked,
-        confirms=_agreement(job, recipe.teacher, letters),
+        confirms=Both(agreement, judge.check) if judge else agreement,
         pairs=_critic(job, recipe.teacher, letters),
         window=_window(job),
-        cost=lambda: _cost(letters, job.student),
+        cost=lambda: _cost(letters, job.student, judge.letters if judge else None),
+        notes=judge.check.notes if judge else tuple,
     )
+
+
+class _Hired(NamedTuple):
+    """A second judge, and what it is asked by."""
+
+    check: SecondJudge
+    letters: Correspondence
+
+
+def _second_judge(
+    job: Assignment,
+    settings: TeacherSettings,
+    letters: Correspondence,
+    *,
+    store: ArtifactStore,
+    pause: Callable[[float], None],
+) -> _Hired | None:
+    """The recipe's second judge; its tokens count against the teacher's limit."""
+    judge = settings.judge
+    if judge is None:
+        return None
+    own = {"url": judge.url, "model": judge.model, "api_key_file": judge.api_key_file}
+    asked = settings.model_copy(update={**own, "temperature": 0.0, "max_tokens": judge.max_tokens})
+    posted = Correspondence(
+        partial(_say, asked, pause, _uncounted, role="judge"),
+        store=store,
+        plan_id=job.plan_id,
+        url=judge.url,
+        concurrency=settings.concurrency,
+        token_limit=_token_limit(job, settings),
+        place="teacher.judge",
+        spent_elsewhere=lambda: letters.token_count,
+    )
+    check = SecondJudge(posted, judge, corpus=job.corpus, is_same=partial(_is_same, job.task), shots=settings.shots)
+    return _Hired(check, posted)
+
+
+def _uncounted(result: str) -> None:
+    """A judge is no teacher: its calls are in no metric of teachers."""
+
+
+def _token_limit(job: Assignment, settings: TeacherSettings) -> int:
+    return min(settings.token_limit, job.token_limit or settings.token_limit)
 
 
 def _correspondence(
@@ -63,7 +111,7 @@ def _correspondence(
         plan_id=job.plan_id,
         url=settings.url,
         concurrency=settings.concurrency,
-        token_limit=min(settings.token_limit, job.token_limit or settings.token_limit),
+        token_limit=_token_limit(job, settings),
     )
 
 
@@ -136,13 +184,19 @@ def _own_sources(job: Assignment) -> tuple[Source, ...]:
 
 
 def _say(
-    settings: TeacherSettings, pause: Callable[[float], None], on_result: Callable[[str], None], text: str, seed: int
+    settings: TeacherSettings,
+    pause: Callable[[float], None],
+    on_result: Callable[[str], None],
+    text: str,
+    seed: int,
+    *,
+    role: str = "teacher",
 ) -> Said:
     return ChatEndpoint(
         settings.url,
         settings.model,
-        role="teacher",
-        api_key=_key(settings.api_key_file),
+        role=role,
+        api_key=_key(settings.api_key_file, place="teacher" if role == "teacher" else "teacher.judge"),
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
         timeout_s=settings.timeout_s,
@@ -152,12 +206,12 @@ def _say(
     ).say(text, seed=seed)
 
 
-def _key(path: Path | None) -> str:
+def _key(path: Path | None, *, place: str) -> str:
     """Read for each question: a key that is renewed counts from then on."""
     try:
         return path.read_text().strip() if path else ""
     except OSError as error:
-        raise Permanent(f"teacher.api_key_file {path} cannot be read: {error.strerror}") from error
+        raise Permanent(f"{place}.api_key_file {path} cannot be read: {error.strerror}") from error
 
 
 def _habits(settings: TeacherSettings) -> Habits:
@@ -202,6 +256,7 @@ def _verifies(task: Task, prompt: str, output: str) -> bool:
         return False
 
 
-def _cost(letters: Correspondence | None, student: Student | None) -> Cost:
+def _cost(letters: Correspondence | None, student: Student | None, judge: Correspondence | None = None) -> Cost:
     own = student.token_count if student else 0
-    return Cost(own + letters.token_count, letters.unmetered_count) if letters else Cost(own)
+    asked = [one for one in (letters, judge) if one is not None]
+    return Cost(own + sum(one.token_count for one in asked), sum(one.unmetered_count for one in asked))

@@ -18,6 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from mendloop.core.errors import Permanent
 from mendloop.core.recipe import TrainSettings
+from mendloop.trainer.adapters.best_weights import trainable
 from mendloop.trainer.adapters.collation import Collation, OrderedRows
 from mendloop.trainer.adapters.faults import full_disk_is_retryable
 from mendloop.trainer.adapters.ranks import from_first, is_first, mean_over_processes, process_count, wait_for_all
@@ -129,13 +130,19 @@ class JobTrainer(Trainer):
     def measure_held_out(self, step: int) -> str:
         """Measure the held-out loss where it is due; why the training shall end after this step, or nothing.
 
-        Dropout is off, so no random number is drawn: the training goes on as if nobody had measured.
+        Dropout is off, so no random number is drawn: the training goes on as if nobody had measured. Where the lowest
+        loss decides which weights are kept, the last step is measured too.
         """
         course = self._course
-        if not course.held_out_rows or step % course.held_out_every:
+        is_due = step % course.held_out_every == 0 or (course.best is not None and step == self.state.max_steps)
+        if not course.held_out_rows or not is_due:
             return ""
         loss = self._held_out_loss()
         course.held_out.add(step, from_first(lambda: loss))  # one last bit less would end one process alone
+        if course.best is not None and course.held_out.lowest_step == step:
+            gathered = self.whole_weights()
+            weights = trainable(self.accelerator.unwrap_model(self.model_wrapped)) if gathered is None else gathered
+            course.best.keep(weights if is_first() else {})
         return course.held_out.reason_to_stop()
 
     def held_out_weight(self, inputs: dict[str, torch.Tensor]) -> int:
@@ -218,8 +225,11 @@ class JobTrainer(Trainer):
             super()._save_checkpoint(self.model_wrapped, None)
         finally:
             self.args.output_dir = output_dir
+        written = folder / f"checkpoint-{self.state.global_step}"
+        if self._course.best is not None:
+            self._course.best.write(written)
         wait_for_all()
-        return folder / f"checkpoint-{self.state.global_step}"
+        return written
 
 
 class _Steering(TrainerCallback):

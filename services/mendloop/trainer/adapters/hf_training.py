@@ -17,6 +17,7 @@ from peft import PeftModel
 from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.records import Example, Preference
 from mendloop.core.training import FailureCause, HealthCheck, TrainingFailure, TrainingJob, TrainingReport
+from mendloop.trainer.adapters.best_weights import BestWeights
 from mendloop.trainer.adapters.collation import Collation, OrderedRows, Packing, PairPadding, RightPadding
 from mendloop.trainer.adapters.hf_trainer import JobTrainer, training_arguments
 from mendloop.trainer.adapters.lora import merged, save_adapter, with_adapters
@@ -94,7 +95,7 @@ def run_job(
     trainer = _trainer(run, watch=watch, points=points, strategy=strategy)
     _train(run, trainer=trainer, point=point, points=points)
     report = run.report(trainer=trainer, peak_flops=peak_flops)
-    _save(start, trainer=trainer, directory=out_dir)
+    _save(run, trainer=trainer, directory=out_dir)
     return report
 
 
@@ -129,6 +130,7 @@ class _Run:
             tokens_per_s=pace,
             mfu=self.flops(1) * pace / peak_flops if peak_flops else None,
             process_count=trainer.args.world_size,
+            kept_step=self.course.held_out.lowest_step if self.course.best else 0,
         )
 
     def failure(self, reason: str, *, cause: FailureCause, step: int) -> TrainingFailure:
@@ -208,7 +210,8 @@ def _course(job: TrainingJob, *, start: Start, data: Prepared, point: ResumePoin
         state=progress.get("curve"),
     )
     held_out = HeldOutLosses(patience=settings.patience, state=progress.get("held_out"))
-    return Course(curve, held_out, data.held_out, settings.held_out_every)
+    best = BestWeights(point.path if point else None) if settings.patience else None
+    return Course(curve, held_out, data.held_out, settings.held_out_every, best)
 
 
 def _trainer(run: _Run, *, watch: Watch, points: Path, strategy: str) -> JobTrainer:
@@ -283,13 +286,21 @@ def _train(run: _Run, *, trainer: JobTrainer, point: ResumePoint | None, points:
         )
 
 
-def _save(start: Start, *, trainer: JobTrainer, directory: Path) -> None:
-    """Write the whole checkpoint, and the adapter beside it where there is one; every process has to call it."""
+def _save(run: _Run, *, trainer: JobTrainer, directory: Path) -> None:
+    """Write the whole checkpoint, and the adapter beside it where there is one; every process has to call it.
+
+    The weights are those of the last step, or of the lowest held-out loss where the training may stop early.
+    """
     trained: Any = trainer.model
     gathered = trainer.whole_weights()
     if not is_first():
         return
+    best = run.course.best
+    if best is not None and best.weights and gathered is None:
+        best.put_into(trained)
+    elif best is not None and best.weights:
+        gathered = best.weights
     if isinstance(trained, PeftModel):
         save_adapter(trained, directory=directory)
         trained = merged(trained)
-    save_trained(replace(start, model=trained), directory=directory, weights=gathered)
+    save_trained(replace(run.start, model=trained), directory=directory, weights=gathered)

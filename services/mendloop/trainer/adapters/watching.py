@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from mendloop.trainer.adapters.best_weights import BestWeights
 from mendloop.trainer.adapters.collation import Row
 from mendloop.trainer.domain.held_out import HeldOutLosses
 from mendloop.trainer.domain.losses import LossCurve
@@ -43,12 +44,16 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What a training's losses are written to. held_out_rows are measured every held_out_every steps."""
+    """What a training's losses are written to. held_out_rows are measured every held_out_every steps.
+
+    best keeps the weights of the lowest held-out loss, where the training may stop early; else None.
+    """
 
     curve: LossCurve
     held_out: HeldOutLosses
     held_out_rows: Sequence[Row] = field(default=())
     held_out_every: int = 1
+    best: BestWeights | None = None
 
 
 class Pace:

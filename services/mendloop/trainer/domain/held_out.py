@@ -25,11 +25,16 @@ class HeldOutLosses:
         """All losses, by step."""
         return tuple(self._points)
 
+    @property
+    def lowest_step(self) -> int:
+        """The step of the lowest loss, the first of equal ones; 0 before any."""
+        return self._points[self._best()][0] if self._points else 0
+
     def reason_to_stop(self) -> str:
         """Why the training shall end now; empty where it shall go on."""
         if not self._patience or not self._points:
             return ""
-        best = min(range(len(self._points)), key=lambda at: self._points[at][1])
+        best = self._best()
         waited = len(self._points) - 1 - best
         if waited < self._patience:
             return ""
@@ -37,9 +42,13 @@ class HeldOutLosses:
         last = self._points[-1]
         return (
             f"early stop at step {last[0]}: held-out loss {last[1]:.4g}, lowest {loss:.4g} at step {step}, "
-            f"{waited} measurements without a lower one (patience {self._patience})"
+            f"{waited} measurements without a lower one (patience {self._patience}); "
+            f"the weights of step {step} are kept"
         )
 
     def state(self) -> dict[str, Any]:
         """Everything that a later HeldOutLosses needs to go on."""
         return {"points": [list(point) for point in self._points]}
+
+    def _best(self) -> int:
+        return min(range(len(self._points)), key=lambda at: self._points[at][1])
