@@ -1,6 +1,6 @@
 """Real service processes over one bus file, watched by a real Prometheus and Alertmanager with rules that run faster.
 
-The rules are the shipped ones with every duration 60 times shorter: minutes become seconds, and so do the three thresholds
+The rules are the shipped ones with every duration 60 times shorter: minutes become seconds, and so do the thresholds
 that are times. Nothing else is changed.
 """
 
