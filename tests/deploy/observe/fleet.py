@@ -66,6 +66,13 @@ class Fleet:
             lambda: self.watched.value(f'mendloop_bus_up{{service="{service}"}}'), deadline_s=DEADLINE_S, every_s=0.5
         )
 
+    def end(self, service: str) -> None:
+        """End a process in order; its page goes with it."""
+        process = self.processes.pop(service)
+        process.terminate()
+        process.wait(timeout=60)
+        self.deployment.port_file(f"{service}-0").unlink()
+
     def hold(self, service: str) -> None:
         """Freeze a process."""
         self.processes[service].send_signal(signal.SIGSTOP)
