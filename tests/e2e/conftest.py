@@ -1,4 +1,4 @@
-"""One undisturbed demo on the embedded bus, shared by tests that compare with it or ask what was scraped of it."""
+"""One undisturbed demo on the embedded bus, shared by every test that compares with it or asks what was scraped."""
 
 from __future__ import annotations
 

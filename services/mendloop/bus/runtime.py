@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
 from mendloop.bus.base import Bus, Consumer, Delivery
 from mendloop.bus.receipts import Receipts
-from mendloop.core.contracts import contract_of, decode, retry_topic
+from mendloop.core.contracts import CONTROLLER, contract_of, decode, retry_topic
 from mendloop.core.errors import Interrupted, InvalidEvent, Permanent, Retryable
 from mendloop.core.events import (
     RETRY_ATTEMPT_HEADER,
@@ -30,7 +31,8 @@ from mendloop.core.events import (
     trace_id_of,
 )
 from mendloop.core.telemetry import Telemetry
-from mendloop.v1 import operations_pb2
+from mendloop.core.tracing import Handling, NoTracing, Tracing, place_of, placed
+from mendloop.v1 import loop_pb2, operations_pb2
 
 log = logging.getLogger(__name__)
 HEARTBEAT_S = 0.5
@@ -97,12 +99,13 @@ class Worker:
         retry: RetryPolicy = RetryPolicy(),
         rng: random.Random | None = None,
         exit_when_idle_s: float = 0.0,
+        tracing: Tracing = NoTracing(),
     ) -> None:
         self._service, self._bus, self._receipts, self._telemetry = service, bus, receipts, telemetry
         self._handlers = {contract_of(message).event_type: handler for message, handler in handlers.items()}
         self._topics = [*(contract_of(message).topic for message in handlers), retry_topic(service)]
         self._member, self._retry, self._rng = member, retry, rng or random.Random()
-        self._stop = threading.Event()
+        self._stop, self._tracing = threading.Event(), tracing
         telemetry.expect([*self._handlers, "unknown"])
         self._exit_when_idle_s, self._idle_since = exit_when_idle_s, time.monotonic()
 
@@ -164,24 +167,30 @@ class Worker:
         if 0 < envelope.not_before - time.time() <= self._retry.cap_s * 2:
             consumer.defer(delivery, until=envelope.not_before)
             return
-        started = time.monotonic()
+        handling = self._tracing.handle(envelope)
+        with placed(place_of(envelope, handling)):
+            handling.ended(self._handle(consumer, delivery, handling=handling, pool=pool))
+
+    def _handle(self, consumer: Consumer, delivery: Delivery, *, handling: Handling, pool: ThreadPoolExecutor) -> str:
+        """Work on one event; how it ended."""
+        envelope, started = delivery.envelope, time.monotonic()
         try:
-            result, outputs = self._outputs(consumer, envelope, pool=pool)
+            result, outputs = self._outputs(consumer, envelope, handling=handling, pool=pool)
         except Interrupted:
             log.info("work given back", extra={"event_id": envelope.event_id, "service": self._service})
             consumer.defer(delivery, until=0)
-            return
+            return "interrupted"
         except Retryable as error:
             result, outputs = self._retried(envelope, error)
         except Exception as error:  # the bus is where errors end: everything unexpected is a dead letter
             if not isinstance(error, Permanent):
                 log.exception("handler failed", extra={"event_id": envelope.event_id, "service": self._service})
             result, outputs = "dead", [self._dead(envelope, error)]
-        self._complete(consumer, delivery, outputs=outputs, result=result, started=started)
+        return self._complete(consumer, delivery, outputs=outputs, result=result, started=started)
 
     def _complete(
         self, consumer: Consumer, delivery: Delivery, *, outputs: Sequence[Envelope], result: str, started: float
-    ) -> None:
+    ) -> str:
         envelope = delivery.envelope
         try:
             try:
@@ -192,7 +201,7 @@ class Worker:
         except Retryable as error:
             self._telemetry.add("mendloop_leases_lost")
             log.warning("completion failed; the event comes again", extra={"reason": str(error)})
-            return
+            return "lost"
         known = envelope.event_type if envelope.event_type in self._handlers else "unknown"
         made_at = envelope.made_at
         self._telemetry.handled(
@@ -202,9 +211,10 @@ class Worker:
             latency_s=None if made_at is None else max(0.0, time.time() - made_at),
             trace_id=envelope.trace_id,
         )
+        return result
 
     def _outputs(
-        self, consumer: Consumer, envelope: Envelope, *, pool: ThreadPoolExecutor
+        self, consumer: Consumer, envelope: Envelope, *, handling: Handling, pool: ThreadPoolExecutor
     ) -> tuple[str, Sequence[Envelope]]:
         envelope.require_headers()
         handler = self._handlers.get(envelope.event_type)
@@ -220,8 +230,13 @@ class Worker:
             envelope.headers.get("traceparent", ""),
             self._stop.is_set,
         )
-        emitted = _await(pool.submit(lambda: list(handler(event))), heartbeat=lambda: self._beat(consumer))
-        outputs = [self._envelope(emit, index=i, cause=envelope) for i, emit in enumerate(emitted)]
+        context = copy_context()  # the handler's log lines carry the trace too
+        future = pool.submit(lambda: context.run(lambda: list(handler(event))))
+        emitted = _await(future, heartbeat=lambda: self._beat(consumer))
+        outputs = [
+            self._envelope(emit, index=i, cause=envelope, span_id=handling.span_id) for i, emit in enumerate(emitted)
+        ]
+        self._begin_rounds(event, envelope, outputs)
         self._receipts.store(self._service, envelope.event_id, outputs)
         return "ok", outputs
 
@@ -234,7 +249,17 @@ class Worker:
             self._telemetry.bus_failed()
             log.warning("heartbeat failed", extra={"service": self._service, "reason": str(error)})
 
-    def _envelope(self, emit: Emit, *, index: int, cause: Envelope) -> Envelope:
+    def _begin_rounds(self, event: Event, cause: Envelope, outputs: Sequence[Envelope]) -> None:
+        """Root spans: the controller, which alone sees each request once, for the first round; else who opens it."""
+        if self._service == CONTROLLER and isinstance(event.message, loop_pb2.LoopRequested):
+            self._tracing.begin_round(cause, cause=None)
+        begun = {cause.trace_id}
+        for output in outputs:
+            if output.trace_id not in begun:
+                begun.add(output.trace_id)
+                self._tracing.begin_round(output, cause=cause)
+
+    def _envelope(self, emit: Emit, *, index: int, cause: Envelope, span_id: str) -> Envelope:
         identity = emit.identity or f"{cause.event_id}/{index}"
         name = emit.message.DESCRIPTOR.full_name
         return envelope_for(
@@ -244,6 +269,7 @@ class Worker:
             key=emit.key,
             subject=emit.subject,
             traceparent=cause.headers.get("traceparent", ""),
+            span_id=span_id,
         )
 
     def _retried(self, envelope: Envelope, error: Retryable) -> tuple[str, list[Envelope]]:
@@ -277,7 +303,13 @@ class Worker:
             event_id=envelope.event_id,
         )
         identity = stable_hash(self._service, envelope.event_id, envelope.value, str(time.time_ns()))
-        return envelope_for(letter, event_id=identity[:32], source=self._service, key=envelope.key)
+        return envelope_for(
+            letter,
+            event_id=identity[:32],
+            source=self._service,
+            key=envelope.key,
+            traceparent=envelope.headers.get("traceparent", ""),
+        )
 
 
 def _await(future: Future[list[Emit]], *, heartbeat: Callable[[], None]) -> list[Emit]:

@@ -21,6 +21,7 @@ from mendloop.bus.runtime import Handler, Worker
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.settings import ServiceSettings
 from mendloop.core.telemetry import Telemetry, log_to_stderr
+from mendloop.core.tracing import open_tracing
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,14 @@ def run_service(
     if settings.metrics_port_file is not None:
         settings.metrics_port_file.write_text(str(server.server_address[1]))
     bus = open_bus(settings.bus, options=settings.bus_options)
+    tracing = open_tracing(service, endpoint=settings.otlp_endpoint)
     worker = Worker(
         service=service,
         bus=bus,
         handlers=handlers,
         receipts=StoredReceipts(open_store(settings.artifacts_uri)),
         telemetry=telemetry,
+        tracing=tracing,
         member=settings.member or f"{service}-{socket.gethostname()}-{os.getpid()}",
         exit_when_idle_s=settings.exit_when_idle_s,
     )
@@ -78,5 +81,6 @@ def run_service(
         worker.run()
     finally:
         bus.close()
+        tracing.close()
         server.shutdown()
         log.info("service stopped")

@@ -58,6 +58,8 @@ class Deployment:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # bars would stand between the log lines
             "TOKENIZERS_PARALLELISM": "false",
         }
+        if "MENDLOOP_OTLP_ENDPOINT" in os.environ:
+            own["MENDLOOP_OTLP_ENDPOINT"] = os.environ["MENDLOOP_OTLP_ENDPOINT"]
         if service == GATEWAY:
             own["MENDLOOP_PORT"] = str(self.gateway_port)
             own["MENDLOOP_GRPC_PORT"] = str(self.grpc_port)

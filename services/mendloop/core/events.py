@@ -98,6 +98,39 @@ def trace_id_of(traceparent: str) -> str:
     return fields[1] if len(fields) == 4 and len(fields[1]) == 32 else ""
 
 
+def span_id_of(traceparent: str) -> str:
+    """The span id of a W3C traceparent; empty where it cannot be read."""
+    fields = traceparent.split("-")
+    return fields[2] if len(fields) == 4 and len(fields[2]) == 16 else ""
+
+
+def round_trace_id(message: Message) -> str:
+    """The trace id of the round that a message belongs to; empty where it belongs to none."""
+    position = getattr(message, "position", None)
+    if position is None or not position.run_id:
+        return ""
+    return stable_hash("trace", position.run_id, str(position.round), position.arm)[:32]
+
+
+def root_span_id(trace_id: str) -> str:
+    """The id of the span under which everything of a round's trace lies."""
+    return stable_hash("root", trace_id)[:16]
+
+
+def traceparent_of(message: Message, *, cause: str = "", span_id: str = "") -> str:
+    """The traceparent of a message: in its round's trace, under the span that made it.
+
+    The first message of a round, which no span of the same trace made, lies under the round's root. cause is the
+    traceparent of the event that led to it; a message without a round stays in its trace.
+    """
+    trace_id = round_trace_id(message)
+    if not trace_id:
+        return f"00-{trace_id_of(cause)}-{span_id}-01" if span_id and trace_id_of(cause) else new_traceparent(cause)
+    if trace_id_of(cause) != trace_id:
+        return f"00-{trace_id}-{root_span_id(trace_id)}-01"
+    return f"00-{trace_id}-{span_id or secrets.token_hex(8)}-01"
+
+
 def new_traceparent(parent: str = "") -> str:
     """A W3C traceparent: a child of the parent's trace, or a new sampled trace."""
     trace_id = trace_id_of(parent) or secrets.token_hex(16)
@@ -112,9 +145,13 @@ def envelope_for(
     key: str,
     subject: str = "",
     traceparent: str = "",
+    span_id: str = "",
     time: datetime | None = None,
 ) -> Envelope:
-    """The envelope of a message on its contract's topic."""
+    """The envelope of a message on its contract's topic.
+
+    traceparent is that of the event that led to it, span_id the span in which it was made; both may be empty.
+    """
     contract = contract_of(type(message))
     headers = {
         "ce_specversion": "1.0",
@@ -124,6 +161,6 @@ def envelope_for(
         "ce_subject": subject or key,
         "ce_time": (time or datetime.now(UTC)).isoformat(),
         "content-type": CONTENT_TYPE,
-        "traceparent": new_traceparent(traceparent),
+        "traceparent": traceparent_of(message, cause=traceparent, span_id=span_id),
     }
     return Envelope(contract.topic, key, message.SerializeToString(deterministic=True), headers)

@@ -40,6 +40,7 @@ class ServiceSettings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="Its port; 0 takes a free one.")
     metrics_port_file: Path | None = Field(None, description="File that gets the port, for who started us.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    otlp_endpoint: str = Field("", description="OTLP/HTTP address for traces (http://HOST:4318); empty: none are made.")
     member: str = Field("", description="Stable name of this replica; empty makes one from host and process.")
     exit_when_idle_s: float = Field(
         0.0, ge=0, description="Seconds without an event after which the service ends; 0: never. Not for the gateway."

@@ -18,6 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from mendloop.core.contracts import SERVICES
 from mendloop.core.metric import OTHER, Metric
 from mendloop.core.metrics import METRICS, RESULTS
+from mendloop.core.tracing import current
 
 READY_FOR_S = 15.0
 Series = Counter | Gauge | Histogram
@@ -199,6 +200,12 @@ def _opened(row: Metric, registry: CollectorRegistry) -> Series:
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
 
 
+def _trace() -> dict[str, str]:
+    """The ids of the trace in which this thread works, where it works in one."""
+    place = current()
+    return {"trace_id": place.trace_id, "span_id": place.span_id} if place.trace_id else {}
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, service, message and the extra fields."""
 
@@ -213,6 +220,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "message": record.getMessage(),
+            **_trace(),
             **{name: value for name, value in record.__dict__.items() if name not in _PLAIN},
         }
         if record.exc_info:

@@ -1,7 +1,7 @@
 """Real service processes over one bus file, watched by a real Prometheus and Alertmanager with rules that run faster.
 
-The rules are the shipped ones with every duration 60 times shorter: minutes become seconds, and so do the three
-thresholds that are times. Nothing else is changed.
+The rules are the shipped ones with every duration 60 times shorter: minutes become seconds, and so do the thresholds
+that are times. Nothing else is changed.
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ class Fleet:
         wait_until(
             lambda: self.watched.value(f'mendloop_bus_up{{service="{service}"}}'), deadline_s=DEADLINE_S, every_s=0.5
         )
+
+    def end(self, service: str) -> None:
+        """End a process in order; its page goes with it."""
+        process = self.processes.pop(service)
+        process.terminate()
+        process.wait(timeout=60)
+        self.deployment.port_file(f"{service}-0").unlink()
 
     def hold(self, service: str) -> None:
         """Freeze a process."""

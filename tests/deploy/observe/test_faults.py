@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, Reply
+from controller_world import BETTER, WEAK, MemoryRuns, World
 from monitoring import monitoring
-from run_events import position, ref
+from other_services import Others, working
+from run_events import position
 from waiting import wait_until
 
 from mendloop.bus.local import LocalBus
 from mendloop.cli.deployment import deployment_at
-from mendloop.core.contracts import all_topics, contract_of
+from mendloop.controller.handlers import handlers
+from mendloop.core.contracts import CONTROLLER, all_topics
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope, envelope_for
 from mendloop.core.telemetry import Telemetry
 from mendloop.models.chat import ChatEndpoint
-from mendloop.v1 import checkpoint_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
+from mendloop.v1 import diagnosis_pb2, intervention_pb2, loop_pb2
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fleet import Fleet, write_rules
@@ -70,24 +74,6 @@ def test_a_poisoned_event_becomes_a_dead_letter_that_pages_and_that_mend_shows(f
     fleet.wait_resolved("MendloopDeadLetters", service="controller")
 
 
-def test_a_stopped_consumer_pages_and_starting_it_works_the_queue_off(fleet: Fleet) -> None:
-    bus = bus_of(fleet)
-
-    def fill(start: int) -> None:
-        for number in range(start, start + 15):
-            plan = intervention_pb2.InterventionPlanned(
-                position=position(f"run{number}", 1), kind=diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX
-            )
-            bus.publish([envelope_for(plan, event_id=f"plan{number}", source="test", key=f"run{number}")])
-
-    fill(0)
-    fleet.wait_firing("MendloopConsumerGone", consumer="data-generator")
-    assert fleet.watched.value('mendloop_queue_lag{consumer="data-generator"}') == 15
-    fleet.start("data-generator")
-    fleet.wait_resolved("MendloopConsumerGone", consumer="data-generator")
-    assert fleet.is_firing("MendloopConsumerGone", consumer="trainer")  # nobody started it
-
-
 def test_a_bus_that_cannot_be_written_pages_until_the_lock_is_gone(fleet: Fleet) -> None:
     path = fleet.deployment.home / "bus.db"
     code = (
@@ -110,19 +96,48 @@ def test_a_bus_that_cannot_be_written_pages_until_the_lock_is_gone(fleet: Fleet)
     fleet.wait_resolved("MendloopBusUnreachable", service="controller")
 
 
-def test_gates_that_reject_every_candidate_warn_until_one_is_promoted(fleet: Fleet) -> None:
+def test_gates_that_reject_every_candidate_warn_until_one_is_promoted(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.end("controller")  # the same handlers and gates work in this process: its outcomes need no model
+    bus = bus_of(fleet)
+    names = {**{f"useless-{n}": (WEAK, WEAK) for n in range(4)}, "useful": (WEAK, BETTER)}
+    runs, clock = MemoryRuns(), time.time
+    worlds = {name: World(tmp_path / "store", runs=runs, run_id=name, rounds=1, clock=clock) for name in names}
+    *_, last = worlds.values()
+    for world in worlds.values():
+        world.outcomes.tables = last.outcomes.tables
+    tables = {**Others(worlds, right=names).table(), CONTROLLER: handlers(last.ports)}
+
+    def ask(name: str) -> None:
+        request = worlds[name].requested()
+        bus.publish([envelope_for(request, event_id=f"request-{name}", source="gateway", key=name)])
+
+    with working(bus, tmp_path, tables):
+        for name in names:
+            if name != "useful":
+                ask(name)
+        fleet.wait_firing("MendloopGatesRejectAll")
+        ask("useful")
+        fleet.wait_resolved("MendloopGatesRejectAll")
+    assert fleet.watched.value('mendloop_decisions_total{decision="rejected"}') == 4
+    assert fleet.watched.value('mendloop_decisions_total{decision="promoted"}') == 1
+
+
+def test_a_stopped_consumer_pages_and_starting_it_works_the_queue_off(fleet: Fleet) -> None:
     bus = bus_of(fleet)
 
-    def decided(message: checkpoint_pb2.CheckpointRejected | checkpoint_pb2.CheckpointPromoted, name: str) -> None:
-        assert contract_of(type(message)).producers == ("controller",)
-        bus.publish([envelope_for(message, event_id=name, source="controller", key="decided")])
+    def fill(start: int) -> None:
+        for number in range(start, start + 15):
+            plan = intervention_pb2.InterventionPlanned(
+                position=position(f"run{number}", 1), kind=diagnosis_pb2.INTERVENTION_KIND_TRAINING_FIX
+            )
+            bus.publish([envelope_for(plan, event_id=f"plan{number}", source="test", key=f"run{number}")])
 
-    for number in range(4):
-        rejected = checkpoint_pb2.CheckpointRejected(position=position(f"no{number}", 1), checkpoint=ref("c"))
-        decided(rejected, f"rejected{number}")
-    fleet.wait_firing("MendloopGatesRejectAll")
-    decided(checkpoint_pb2.CheckpointPromoted(position=position("yes", 1), checkpoint=ref("d")), "promoted")
-    fleet.wait_resolved("MendloopGatesRejectAll")
+    fill(0)
+    fleet.wait_firing("MendloopConsumerGone", consumer="data-generator")
+    assert fleet.watched.value('mendloop_queue_lag{consumer="data-generator"}') == 15
+    fleet.start("data-generator")
+    fleet.wait_resolved("MendloopConsumerGone", consumer="data-generator")
+    assert fleet.is_firing("MendloopConsumerGone", consumer="trainer")  # nobody started it
 
 
 def test_a_teacher_that_answers_errors_warns_until_it_is_back(fleet: Fleet) -> None:
@@ -162,8 +177,8 @@ def test_a_disk_that_is_nearly_full_pages_until_there_is_room(fleet: Fleet, tmp_
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small tmpfs: run as root with CAP_SYS_ADMIN")
     try:
-        fleet.processes["controller"].terminate()
-        fleet.processes.pop("controller").wait(timeout=60)
+        if "controller" in fleet.processes:
+            fleet.end("controller")
         fleet.start("controller", environment={"MENDLOOP_WORK_DIR": str(disk)})
         labels = {"service": "controller", "place": "work"}
         (disk / "grown").write_bytes(b"x" * int(DISK_MB * 0.95 * 2**20))
@@ -171,5 +186,5 @@ def test_a_disk_that_is_nearly_full_pages_until_there_is_room(fleet: Fleet, tmp_
         (disk / "grown").unlink()
         fleet.wait_resolved("MendloopDiskFills", **labels)
     finally:
-        fleet.processes.pop("controller").terminate()
+        fleet.end("controller")
         subprocess.run(["umount", "-l", str(disk)], check=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from waiting import wait_until
@@ -68,14 +70,21 @@ class FakeBus:
         return self._consumer
 
 
-def run(tmp_path: Path, consumer: FakeConsumer, *, handler: Handler, join_failure_count: int = 0) -> list[Envelope]:
+def run(
+    tmp_path: Path,
+    consumer: FakeConsumer,
+    *,
+    handler: Handler,
+    join_failure_count: int = 0,
+    telemetry: Telemetry | None = None,
+) -> list[Envelope]:
     """What a worker publishes for the one event."""
     worker = Worker(
         service="controller",
         bus=FakeBus(consumer, join_failure_count=join_failure_count),  # type: ignore[arg-type]  # the part that is used
         handlers={INPUT: handler},
         receipts=StoredReceipts(ArtifactStore(tmp_path)),
-        telemetry=Telemetry("controller"),
+        telemetry=telemetry or Telemetry("controller"),
         member="m",
     )
     thread = threading.Thread(target=worker.run)
@@ -152,3 +161,56 @@ def test_a_bus_that_is_away_is_no_empty_queue(tmp_path: Path) -> None:
     consumer = FakeConsumer(fails=[("poll", Retryable("away"))])
     drained(tmp_path, consumer, join_failure_count=1)
     assert [e.key for e in consumer.published] == ["out"]
+
+
+def shown(telemetry: Telemetry, name: str, **labels: str) -> float | None:
+    """The value of a series of the controller."""
+    return telemetry.registry.get_sample_value(name, {"service": "controller", **labels})
+
+
+def test_bus_that_fails_and_answers_again_shows_both(tmp_path: Path) -> None:
+    telemetry = Telemetry("controller")
+    up: list[float | None] = []
+
+    def handler(event: Event) -> list[Emit]:
+        up.append(shown(telemetry, "mendloop_bus_up"))
+        return echo(event)
+
+    consumer = FakeConsumer(fails=[("poll", Retryable("away")), ("poll", Retryable("away"))])
+    run(tmp_path, consumer, handler=handler, telemetry=telemetry)
+    assert up == [1]
+    assert shown(telemetry, "mendloop_bus_errors_total") == 2
+
+
+def test_lease_shows_while_the_event_is_in_work_and_a_lost_one_is_counted(tmp_path: Path) -> None:
+    telemetry = Telemetry("controller")
+    held: list[float | None] = []
+
+    def handler(event: Event) -> list[Emit]:
+        held.append(shown(telemetry, "mendloop_lease_held"))
+        seconds = wait_until(lambda: shown(telemetry, "mendloop_work_seconds"))
+        assert seconds is not None
+        assert seconds > 0
+        return echo(event)
+
+    consumer = FakeConsumer(fails=[("complete", Retryable("lost"))])
+    run(tmp_path, consumer, handler=handler, telemetry=telemetry)
+    assert held == [1]
+    assert shown(telemetry, "mendloop_lease_held") == 0
+    assert shown(telemetry, "mendloop_work_seconds") == 0
+    assert shown(telemetry, "mendloop_leases_lost_total") == 1
+
+
+def test_latency_counts_from_when_the_event_was_made(tmp_path: Path) -> None:
+    telemetry = Telemetry("controller")
+    consumer = FakeConsumer(fails=[])
+    assert consumer.delivery is not None
+    made = (datetime.now(UTC) - timedelta(seconds=100)).isoformat()
+    consumer.delivery = replace(consumer.delivery, envelope=consumer.delivery.envelope.with_headers(ce_time=made))
+    run(tmp_path, consumer, handler=echo, telemetry=telemetry)
+    event_type = "mendloop.v1.LoopCancelled"
+    latency = shown(telemetry, "mendloop_event_latency_seconds_sum", type=event_type)
+    handling = shown(telemetry, "mendloop_handler_seconds_sum", type=event_type)
+    assert latency is not None
+    assert handling is not None
+    assert latency >= 100 > handling
