@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +93,28 @@ class Parts:
     store: ArtifactStore
 
 
+@cache
+def _migrated() -> bytes:
+    """A migrated SQLite file: migrating it for each test takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_engine(f"sqlite:///{folder}/gateway.db")
+        migrate(engine)
+        engine.dispose()
+        return (Path(folder) / "gateway.db").read_bytes()
+
+
 def gateway(folder: Path, *, url: str = "", keep: Keep | None = None, **options: Any) -> Parts:
     """A gateway of the folder; several of one folder share bus, stores and database, like one that was restarted."""
     bus, history = LocalBus(folder / "bus.db"), LocalBus(folder / "bus.db")
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
     telemetry = Telemetry("gateway")
-    engine = open_engine(url or f"sqlite:///{folder}/gateway.db")
-    migrate(engine)
+    database = folder / "gateway.db"
+    if not url and not database.exists():
+        database.write_bytes(_migrated())
+    engine = open_engine(url or f"sqlite:///{database}")
+    if url:
+        migrate(engine)
     feed = Feed(RunBook(bus, engine, store=store, keep=keep, telemetry=telemetry), telemetry=telemetry)
     submission = Submission(bus, store, ArtifactStore(folder / "sealed"), folder)
     ports = Ports(

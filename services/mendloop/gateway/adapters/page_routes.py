@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from mendloop.gateway import pages
 from mendloop.gateway.adapters import page_models as models
 from mendloop.gateway.adapters.page_models import DEFAULT_LIMIT, Arm, Cursor, Limit, Search
+from mendloop.gateway.adapters.run_models import Cost
 from mendloop.gateway.adapters.run_routes import problems
 from mendloop.gateway.domain.outcome_lines import Status
 from mendloop.gateway.pages import BatchPage, Measured, Verdict
@@ -200,7 +201,7 @@ def _batch(found: BatchPage) -> models.BatchPageBody:
             example_count=batch.example_count,
             awaits_review=batch.awaits_review,
             is_reviewed=batch.reviewed_from is not None,
-            cost=models.Cost.model_validate(batch.cost),
+            cost=Cost.model_validate(batch.cost),
         ),
         funnel=[models.FunnelRow.model_validate(drop) for drop in batch.drops],
         shifts=found.shifts,
