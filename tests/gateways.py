@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,16 @@ class Parts:
     access: Access
 
 
+@cache
+def _migrated() -> bytes:
+    """A migrated SQLite file: migrating it for each test takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_engine(f"sqlite:///{folder}/gateway.db")
+        migrate(engine)
+        engine.dispose()
+        return (Path(folder) / "gateway.db").read_bytes()
+
+
 class WithToken:
     """Shows the local token for whoever shows nothing (plain ASGI): for tests that are not about access."""
 
@@ -133,8 +145,12 @@ def gateway(
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
     telemetry = Telemetry("gateway")
-    engine = open_engine(url or f"sqlite:///{folder}/gateway.db")
-    migrate(engine)
+    database = folder / "gateway.db"
+    if not url and not database.exists():
+        database.write_bytes(_migrated())
+    engine = open_engine(url or f"sqlite:///{database}")
+    if url:
+        migrate(engine)
     feed = Feed(RunBook(bus, engine, store=store, keep=keep, telemetry=telemetry), telemetry=telemetry)
     submission = Submission(bus, store, ArtifactStore(folder / "sealed"), folder)
     ports = Ports(

@@ -34,7 +34,7 @@ EVERYTHING = EventFilter()
 
 
 class StreamEvent(NamedTuple):
-    """A committed event, its message, the cursor after it (encode_cursor makes a string of it) and its place."""
+    """A committed event, its decoded message, the cursor after it (encode_cursor makes it a string) and its place."""
 
     envelope: Envelope
     message: Message
