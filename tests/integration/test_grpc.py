@@ -1,4 +1,4 @@
-"""LoopService over real sockets: every method, who may call it, each refusal's status, and streams that lose nothing."""
+"""LoopService over real sockets: every method, who may call it, each refusal's status, streams that lose nothing."""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ from mendloop.gateway.adapters.entrance import Rates
 from mendloop.gateway.adapters.grpc_server import GrpcOptions, Tls
 from mendloop.gateway.adapters.local_token import local_token
 from mendloop.gateway.adapters.migrate import migrate
+from mendloop.gateway.adapters.oidc import Issuer, OidcReader
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.domain.access import Scope
 from mendloop.gateway.domain.rates import Rate
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.settings import GatewaySettings
@@ -72,7 +74,7 @@ def main() -> None:
     token = local_token(settings.token_file) if settings.access == "local" else ""
     app = build_app(
         Ports(bus, feed, submission, store),
-        access=open_access(engine, feed=feed, local_token=token, rates=_rates(settings)),
+        access=open_access(engine, feed=feed, local_token=token, reader=_reader(settings), rates=_rates(settings)),
         history=history,
         telemetry=telemetry,
         allowed_hosts=_allowed_hosts(settings),
@@ -127,6 +129,22 @@ def _exit(number: int, frame: FrameType | None) -> None:
 def _rates(settings: GatewaySettings) -> Rates:
     return Rates(
         *(Rate(per_s, burst=math.ceil(BURST_S * per_s)) for per_s in (settings.credential_rate, settings.address_rate))
+    )
+
+
+def _reader(settings: GatewaySettings) -> OidcReader | None:
+    if not settings.oidc_issuer:
+        return None
+    return OidcReader(
+        Issuer(
+            settings.oidc_issuer,
+            settings.oidc_audience,
+            settings.oidc_jwks_url,
+            algorithms=tuple(settings.oidc_algorithms),
+            scope_claim=settings.oidc_scope_claim,
+            scopes={value: Scope.of(word) for value, word in settings.oidc_scopes.items()},
+            name_claim=settings.oidc_name_claim,
+        )
     )
 
 
