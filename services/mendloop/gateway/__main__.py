@@ -31,11 +31,13 @@ from mendloop.gateway.adapters.lazy_tables import LazyTables
 from mendloop.gateway.adapters.letter_desk import LetterDesk
 from mendloop.gateway.adapters.local_token import local_token
 from mendloop.gateway.adapters.migrate import migrate
+from mendloop.gateway.adapters.oidc import Issuer, OidcReader
 from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
 from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
+from mendloop.gateway.domain.access import Scope
 from mendloop.gateway.domain.addresses import networks_of
 from mendloop.gateway.domain.rates import Rate
 from mendloop.gateway.feed import Feed
@@ -94,7 +96,7 @@ def main() -> None:
     token = local_token(settings.token_file) if settings.access == "local" else ""
     app = build_app(
         ports,
-        access=open_access(engine, feed=feed, local_token=token, rates=_rates(settings)),
+        access=open_access(engine, feed=feed, local_token=token, reader=_reader(settings), rates=_rates(settings)),
         history=history,
         telemetry=telemetry,
         allowed_hosts=_allowed_hosts(settings),
@@ -156,6 +158,22 @@ def _exit(number: int, frame: FrameType | None) -> None:
 def _rates(settings: GatewaySettings) -> Rates:
     return Rates(
         *(Rate(per_s, burst=math.ceil(BURST_S * per_s)) for per_s in (settings.credential_rate, settings.address_rate))
+    )
+
+
+def _reader(settings: GatewaySettings) -> OidcReader | None:
+    if not settings.oidc_issuer:
+        return None
+    return OidcReader(
+        Issuer(
+            settings.oidc_issuer,
+            settings.oidc_audience,
+            settings.oidc_jwks_url,
+            algorithms=tuple(settings.oidc_algorithms),
+            scope_claim=settings.oidc_scope_claim,
+            scopes={value: Scope.of(word) for value, word in settings.oidc_scopes.items()},
+            name_claim=settings.oidc_name_claim,
+        )
     )
 
 

@@ -68,6 +68,18 @@ class GatewaySettings(ServiceSettings):
     cors_origins: list[str] = Field(
         default_factory=list, description="Sites whose pages may ask with a bearer token, as JSON; none by default."
     )
+    oidc_issuer: str = Field("", description="Issuer (`iss`) whose bearer tokens are read; empty: none.")
+    oidc_audience: str = Field("", description="Audience (`aud`) that they must name: this gateway.")
+    oidc_jwks_url: str = Field("", description="Where the issuer publishes its keys; https, or http on loopback.")
+    oidc_algorithms: list[str] = Field(
+        ["RS256", "ES256"], description="Signature algorithms, as JSON; public-key only."
+    )
+    oidc_scope_claim: str = Field("scope", description="Claim with scopes or roles; dotted: realm_access.roles.")
+    oidc_scopes: dict[str, str] = Field(
+        default_factory=lambda: {f"mendloop:{word}": word for word in ("read", "run", "approve", "admin")},
+        description="Which value of that claim is which scope, as JSON.",
+    )
+    oidc_name_claim: str = Field("sub", description="Claim that names who asks; it must be unique at the issuer.")
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM); with tls_key_file serves TLS.")
     tls_key_file: Path | None = Field(None, description="Its private key (PEM, without passphrase).")
 
@@ -88,6 +100,12 @@ class GatewaySettings(ServiceSettings):
             )
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("set both MENDLOOP_TLS_CERT_FILE and MENDLOOP_TLS_KEY_FILE, or none")
+        if self.oidc_issuer and not (self.oidc_audience and self.oidc_jwks_url):
+            raise ValueError("MENDLOOP_OIDC_ISSUER needs MENDLOOP_OIDC_AUDIENCE and MENDLOOP_OIDC_JWKS_URL")
+        if self.oidc_jwks_url and not re.match(
+            r"https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]", self.oidc_jwks_url
+        ):
+            raise ValueError(f"MENDLOOP_OIDC_JWKS_URL is {self.oidc_jwks_url!r}; keys are fetched over https only")
         return self
 
     @property

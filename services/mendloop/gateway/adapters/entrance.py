@@ -93,7 +93,7 @@ class Entrance:
             raise
         except Retryable as error:
             log.warning("a credential could not be checked", extra={"reason": str(error)})
-            raise Busy("the database of keys does not answer; try again in some seconds") from error
+            raise Busy("what checks credentials does not answer; try again in some seconds") from error
 
     def check(self, principal: Principal, rule: Rule, *, path: str) -> None:
         """Raises NotAllowed, or UnknownRun where the path names a run that does not exist for them."""
