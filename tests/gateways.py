@@ -101,4 +101,6 @@ def gateway(folder: Path, *, webhooks: WebhookOptions | None = None, **options: 
         engine = open_engine(f"sqlite:///{folder / 'gateway.db'}")
         migrate(engine)
         options["webhooks"] = Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=webhooks)
-    return Parts(build_app(ports, history=history, telemetry=telemetry, **options), bus, feed, ports, store)
+    return Parts(
+        build_app(ports, history=history, telemetry=telemetry, store=store, **options), bus, feed, ports, store
+    )

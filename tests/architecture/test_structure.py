@@ -19,6 +19,7 @@ FOLDERS = {
     "axes": "axis values of items: rules, form, a measured reader",
     "bus": "interface, SQLite bus, Kafka bus, consume loop",
     "cli": "mend",
+    "client": "the Python client of a gateway",
     "comparison": "two sets of outcomes on the same items",
     "controller": "budgets, gates, decisions",
     "core": "contracts, records, statistics, settings",
@@ -107,5 +108,5 @@ def test_all_services_can_share_one_environment() -> None:
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, ServiceSettings):
                 own |= set(value.model_fields) - set(ServiceSettings.model_fields)
-    listed = {name.removeprefix("MENDLOOP_").lower() for name in KNOWN_ELSEWHERE} - {"cache"}
+    listed = {name.removeprefix("MENDLOOP_").lower() for name in KNOWN_ELSEWHERE} - {"cache", "token", "token_file"}
     assert listed == own

@@ -12,13 +12,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mendloop.core.errors import InvalidRecipe
 
 PREFIX = "MENDLOOP_"
+TOKEN_FILE = ".mendloop/gateway-token"
 
 _OF_ONE_SERVICE = (
     "allowed_hosts body_timeout_s cache candidate_limit corpus_sample database_url embedder failure_sample"
     " fit_sample fruitless_limit host keep_alive_s keep_runs max_body_bytes max_streams models_dir port port_file"
-    " public_url sealed_artifacts_uri source_stall_s survivor_limit torch_threads trainer_peak_flops"
-    " trainer_processes trainer_strategy vllm_api_key vllm_arguments vllm_dtype vllm_python vllm_url"
-    " webhook_allow_http webhook_allowed_networks webhook_keys webhook_limit webhook_retry_for_s webhook_timeout_s"
+    " public_url sealed_artifacts_uri source_stall_s survivor_limit token token_file torch_threads"
+    " trainer_peak_flops trainer_processes trainer_strategy vllm_api_key vllm_arguments vllm_dtype vllm_python"
+    " vllm_url webhook_allow_http webhook_allowed_networks webhook_keys webhook_limit webhook_retry_for_s"
+    " webhook_timeout_s"
 )
 """Settings of single services, so that all of them can share one environment. A test compares with their classes."""
 
@@ -48,3 +50,16 @@ class ServiceSettings(BaseSettings):
         if unknown:
             raise InvalidRecipe(f"unknown setting(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         return cls()
+
+
+def client_token() -> str:
+    """The token of a client: MENDLOOP_TOKEN, else the file that a gateway of this machine writes (MENDLOOP_TOKEN_FILE);
+    empty where there is neither."""
+    token = os.environ.get(PREFIX + "TOKEN", "")
+    if token:
+        return token
+    path = Path(os.environ.get(PREFIX + "TOKEN_FILE") or TOKEN_FILE)
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""

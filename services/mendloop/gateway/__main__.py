@@ -76,6 +76,7 @@ def main() -> None:
         body_timeout_s=settings.body_timeout_s,
         max_streams=settings.max_streams,
         keep_alive_s=settings.keep_alive_s,
+        store=store,
         webhooks=Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=_webhook_options(settings)),
     )
     listener = _listen(settings.host, settings.port)

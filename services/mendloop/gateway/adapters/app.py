@@ -11,12 +11,14 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.base import Bus
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
 from mendloop.gateway.adapters.event_routes import event_routes
 from mendloop.gateway.adapters.guards import Guards
 from mendloop.gateway.adapters.hook_routes import hook_routes
+from mendloop.gateway.adapters.report_routes import report_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.adapters.webhooks import Webhooks
@@ -34,9 +36,10 @@ def build_app(
     max_streams: int = 1000,
     keep_alive_s: float = 15.0,
     webhooks: Webhooks | None = None,
+    store: ArtifactStore | None = None,
 ) -> FastAPI:
     """The app. It starts and stops the feed and the webhooks; history is a bus connection of its own for readers that
-    catch up."""
+    catch up, and with a store there are reports."""
     streams = Streams(ports.feed, max_streams=max_streams, keep_alive_s=keep_alive_s)
 
     @asynccontextmanager
@@ -63,6 +66,8 @@ def build_app(
     app.state.streams, app.state.webhooks = streams, webhooks
     app.include_router(run_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
+    if store is not None:
+        app.include_router(report_routes(ports, store=store))
     if webhooks is not None:
         app.include_router(hook_routes(webhooks.desk))
     _add_pages(app, ports=ports, telemetry=telemetry)
