@@ -165,7 +165,7 @@ def gateway(
     access = open_access(engine, feed=feed, local_token=LOCAL_TOKEN, rates=rates, reader=reader, clock=clock)
     if webhooks is not None:
         options["webhooks"] = Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=webhooks)
-    app = build_app(ports, access=access, history=history, telemetry=telemetry, **options)
+    app = build_app(ports, access=access, history=history, telemetry=telemetry, store=store, **options)
     if is_open:
         app.add_middleware(WithToken)
     return Parts(app, bus, feed, ports, store, access)

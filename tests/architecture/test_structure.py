@@ -19,6 +19,7 @@ FOLDERS = {
     "axes": "axis values of items: rules, form, a measured reader",
     "bus": "interface, SQLite bus, Kafka bus, consume loop",
     "cli": "mend",
+    "client": "the Python client of a gateway",
     "comparison": "two sets of outcomes on the same items",
     "controller": "budgets, gates, decisions",
     "core": "contracts, records, statistics, settings",

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mendloop.core.errors import InvalidRecipe
 
 PREFIX = "MENDLOOP_"
+TOKEN_FILE = ".mendloop/gateway-token"
 
 _OF_ONE_SERVICE = (
     "access address_rate allowed_hosts body_timeout_s cache candidate_limit corpus_sample cors_origins"
@@ -55,3 +56,16 @@ class ServiceSettings(BaseSettings):
         if unknown:
             raise InvalidRecipe(f"unknown setting(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         return cls()
+
+
+def client_token() -> str:
+    """The token of a client: MENDLOOP_TOKEN, else the file that a gateway of this machine writes (MENDLOOP_TOKEN_FILE);
+    empty where there is neither."""
+    token = os.environ.get(PREFIX + "TOKEN", "")
+    if token:
+        return token
+    path = Path(os.environ.get(PREFIX + "TOKEN_FILE") or TOKEN_FILE)
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""

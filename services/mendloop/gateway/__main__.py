@@ -112,6 +112,7 @@ def main() -> None:
             _tls(settings),
             started=lambda port: _leave_port(settings.grpc_port_file, port),
         ),
+        store=store,
         webhooks=Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=_webhook_options(settings)),
     )
     listener = _listen(settings.host, settings.port)

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse
 
+from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.base import Bus
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
@@ -25,6 +26,7 @@ from mendloop.gateway.adapters.headers import SecurityHeaders
 from mendloop.gateway.adapters.hook_routes import hook_routes
 from mendloop.gateway.adapters.page import shell_routes
 from mendloop.gateway.adapters.page_routes import page_routes
+from mendloop.gateway.adapters.report_routes import report_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.adapters.webhooks import Webhooks
@@ -53,10 +55,11 @@ def build_app(
     cors_origins: Sequence[str] = (),
     grpc: GrpcOptions | None = None,
     webhooks: Webhooks | None = None,
+    store: ArtifactStore | None = None,
 ) -> FastAPI:
     """The app. It starts and stops the feed and the webhooks, and gRPC where it has options.
 
-    history is a bus connection of its own for readers that catch up.
+    history is a bus connection of its own for readers that catch up; with a store there are reports.
     """
     streams = Streams(ports.feed, max_streams=max_streams, keep_alive_s=keep_alive_s)
     service = LoopService(ports, history=history, streams=streams)
@@ -92,6 +95,8 @@ def build_app(
     app.include_router(run_routes(ports))
     app.include_router(page_routes(ports))
     app.include_router(event_routes(ports, history=history, streams=streams))
+    if store is not None:
+        app.include_router(report_routes(ports, store=store))
     if webhooks is not None:
         app.include_router(hook_routes(webhooks.desk))
     app.include_router(shell_routes())
