@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,20 @@ MODULES = sorted((PAGE / "js").rglob("*.js"))
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    yield TestClient(gateway(tmp_path_factory.mktemp("gateway")).app)  # its routes need no running feed
+def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    return TestClient(gateway(tmp_path_factory.mktemp("gateway")).app)  # its routes need no running feed
 
 
-@pytest.mark.parametrize("path", ["/", "/runs/r1", "/runs/r1/diagnoses/0/a%2Fb?q=jump", "/dead-letters", "/subscriptions"])
+@pytest.mark.parametrize(
+    "path", ["/", "/runs/r1", "/runs/r1/diagnoses/0/a%2Fb?q=jump", "/dead-letters", "/subscriptions"]
+)
 def test_every_address_of_the_page_gives_the_shell_under_a_strict_policy(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers.get_list("content-security-policy") == [CSP]
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "%ASSETS%" not in answer.text
+    assert "%" not in answer.text
 
 
 def test_shell_has_nothing_that_the_policy_refuses(client: TestClient) -> None:
@@ -59,7 +60,9 @@ def test_asset_is_sent_plain_to_who_takes_no_gzip(client: TestClient) -> None:
     assert answer.text == (PAGE / "css" / "base.css").read_text()
 
 
-@pytest.mark.parametrize("name", ["js/nothing.js", "../page.py", "%2e%2e/page.py", "package.json", "vendor/htm.LICENSE"])
+@pytest.mark.parametrize(
+    "name", ["js/nothing.js", "../page.py", "%2e%2e/page.py", "package.json", "vendor/htm.LICENSE"]
+)
 def test_what_is_no_asset_is_not_given_out(client: TestClient, name: str) -> None:
     answer = client.get(f"/assets/{name}")
     assert answer.status_code == 404

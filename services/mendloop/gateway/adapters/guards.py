@@ -89,7 +89,9 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def more(message: Message) -> None:
         if message["type"] == "http.response.start":
-            given = {name.lower() for name, _ in message["headers"]}  # the page has a content security policy of its own
+            given = {
+                name.lower() for name, _ in message["headers"]
+            }  # the page has a content security policy of its own
             missing = [header for header in _HEADERS if header[0] not in given]
             message = {**message, "headers": [*message["headers"], *missing]}
         await send(message)
