@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import page_world
+import page_evidence
+import page_story
 from run_events import JUMP
 
 from mendloop.core.records import Outcome
@@ -26,7 +27,7 @@ def answer(url: str) -> Answer | None:
     if parts.path == "/v1/dead-letters":
         return dead_letters()
     found = re.fullmatch(r"/v1/runs/([^/]+)/(outcomes|batches/\d+|diagnoses/\d+/[^/]+)", parts.path)
-    if not found or found[1] not in (page_world.PROMOTED, page_world.WAITING, page_world.WORKING):
+    if not found or found[1] not in (page_story.PROMOTED, page_story.WAITING, page_story.WORKING):
         return None
     if found[2] == "outcomes":
         return outcomes(query)
@@ -36,8 +37,8 @@ def answer(url: str) -> Answer | None:
 def outcomes(query: Mapping[str, str]) -> Answer:
     """GET /v1/runs/{id}/outcomes."""
     round = int(query.get("round") or 0)
-    rows = page_world.outcomes(round + 1, page_world.ROUND_RATES[round])
-    before = {row.item_id: row for row in page_world.outcomes(1, page_world.ROUND_RATES[0])} if round else {}
+    rows = page_story.outcomes(round + 1, page_story.ROUND_RATES[round])
+    before = {row.item_id: row for row in page_story.outcomes(1, page_story.ROUND_RATES[0])} if round else {}
     wanted = [row for row in rows if _fits(row, before.get(row.item_id), query)]
     start, limit = int(query.get("cursor") or 0), int(query.get("limit", 50))
     end = start + limit
@@ -89,9 +90,9 @@ def batch() -> Answer:
         "batch": {"example_count": 64},
         "funnel": [{"stage": "decontamination", "reason": "is an evaluation item", "count": 2}],
         "shifts": [{"axis": "turn", "value": "around right", "before": 0.0005, "after": 0.5}],
-        "examples": [{"prompt": f"jump {turn} twice", **example} for turn in page_world.TURNS],
+        "examples": [{"prompt": f"jump {turn} twice", **example} for turn in page_story.TURNS],
         "next_cursor": "",
-        "total": len(page_world.TURNS),
+        "total": len(page_story.TURNS),
     }
 
 
@@ -113,12 +114,12 @@ def diagnosis() -> Answer:
         ],
         "interventions": [{"kind": "data", "fixes": [], "rationale": "Add verified examples."}],
         "attachments": [
-            {"kind": "heat_map", "name": "heat_map", "probe": "patching", "document": page_world.heat_map()},
+            {"kind": "heat_map", "name": "heat_map", "probe": "patching", "document": page_evidence.heat_map()},
             {
                 "kind": "examples",
                 "name": "training examples, sample a",
                 "probe": "attribution",
-                "document": page_world.attributed(),
+                "document": page_evidence.attributed(),
             },
         ],
     }
@@ -127,8 +128,8 @@ def diagnosis() -> Answer:
 def dead_letters() -> Answer:
     """GET /v1/dead-letters."""
     letter = {
-        "id": f"dead-{page_world.FAILED}/1",
-        "run_id": page_world.FAILED,
+        "id": f"dead-{page_story.FAILED}/1",
+        "run_id": page_story.FAILED,
         "event_type": "mendloop.v1.CheckpointReady",
         "service": "evaluator",
         "reason": "Permanent: the checkpoint has no tokenizer",

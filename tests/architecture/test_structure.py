@@ -29,7 +29,7 @@ FOLDERS = {
     "evaluator": "scores and weak slices",
     "examples": "SCAN and recipes that ship",
     "exchange": "a batch as a data set for people, and their review of it",
-    "gateway": "REST and event stream",
+    "gateway": "REST, event stream and the web page",
     "models": "checkpoints and generation backends",
     "passes": "a whole corpus: duplicates, decontamination, clusters, on one machine or on Ray",
     "report": "a run as a page",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ MODULES = sorted((PAGE / "js").rglob("*.js"))
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    yield TestClient(gateway(tmp_path_factory.mktemp("gateway")).app)  # its routes need no running feed
+def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    return TestClient(gateway(tmp_path_factory.mktemp("gateway")).app)  # its routes need no running feed
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def test_every_address_of_the_page_gives_the_shell_under_a_strict_policy(client:
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers.get_list("content-security-policy") == [CSP]
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "%ASSETS%" not in answer.text
+    assert "%" not in answer.text
 
 
 def test_shell_has_nothing_that_the_policy_refuses(client: TestClient) -> None:

@@ -1,14 +1,14 @@
 """The web page: a shell for every path of it, and its assets from the package. Knows files and headers; knows no run.
 
 Assets are read once at start and kept with their compressed form. Their folder in a URL is the hash of all of them, so
-that a browser may keep them for good and a new release is a new folder; under any other folder they are checked by ETag.
+that a browser may keep them for good and a new release is a new folder; under any other they are checked by ETag.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -30,7 +30,8 @@ _TYPES = {
 }
 _COMPRESSED = frozenset({"html", "css", "js", "svg"})
 _SHELL = "index.html"
-_FOLDER_MARK = b"%ASSETS%"
+_PRELOADS_MARK, _FOLDER_MARK = "%PRELOADS%", "%ASSETS%"
+_NO_MODULE = frozenset({"js/theme.js"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def shell_routes() -> APIRouter:
     """The page's routes. They carry no data, so that they need no key: what they show comes from /v1."""
     contents = dict(_files(files("mendloop.gateway") / "page"))
     release = hashlib.sha256(b"".join(name.encode() + contents[name] for name in sorted(contents))).hexdigest()[:12]
-    shell = Asset.of(_SHELL, contents.pop(_SHELL).replace(_FOLDER_MARK, f"/assets/{release}".encode()))
+    shell = Asset.of(_SHELL, _shell(contents.pop(_SHELL).decode(), names=contents, folder=f"/assets/{release}"))
     assets = {name: Asset.of(name, content) for name, content in contents.items()}
     routes = APIRouter(include_in_schema=False)
 
@@ -86,6 +87,13 @@ def shell_routes() -> APIRouter:
         return found.response(request, cache_control="public, max-age=31536000, immutable" if kept else "no-cache")
 
     return routes
+
+
+def _shell(text: str, *, names: Iterable[str], folder: str) -> bytes:
+    """The shell with its places filled in. Every module is named, so that a browser need not find them one by one."""
+    modules = sorted(name for name in names if name.endswith(".js") and name not in _NO_MODULE)
+    preloads = "\n".join(f'<link rel="modulepreload" href="{_FOLDER_MARK}/{name}">' for name in modules)
+    return text.replace(_PRELOADS_MARK, preloads).replace(_FOLDER_MARK, folder).encode()
 
 
 def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:

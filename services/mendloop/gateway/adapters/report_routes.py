@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.gateway import use_cases
+from mendloop.gateway.adapters.gate import Asker
 from mendloop.gateway.adapters.run_routes import problems
 from mendloop.gateway.use_cases import Ports
 from mendloop.runs.view import RunView
@@ -30,10 +31,10 @@ def report_routes(ports: Ports, *, store: ArtifactStore) -> APIRouter:
         "/runs/{run_id}/report",
         summary="What a run found, did and decided, as a page",
         response_class=HTMLResponse,
-        responses={**_HTML, **problems(404, 501)},
+        responses={**_HTML, **problems(401, 404, 501, 503)},
     )
-    async def report(run_id: str) -> HTMLResponse:
-        view = use_cases.get_run(run_id, ports=ports)
+    async def report(run_id: str, asker: Asker) -> HTMLResponse:
+        view = await to_thread.run_sync(lambda: use_cases.get_run(run_id, ports=ports, asker=asker))
         try:
             page = await to_thread.run_sync(lambda: _page(view, store), limiter=limiter)
         except ImportError as error:

@@ -39,15 +39,18 @@ export function usePages(path, query, { field, limit = 50, wakes = null } = {}) 
   const [state, setState] = useState({ key: null });
   const held = useRef(state);
   held.current = state;
+  const asked = useRef(0); // of two first pages the one that was asked for last counts
   const load = useCallback(async (cursor = "") => {
     if (!key) return;
     const old = held.current.key === key ? held.current : { items: [] };
+    const serial = cursor ? 0 : (asked.current += 1);
     const size = cursor ? limit : Math.min(MOST, Math.max(limit, old.items.length));
     try {
       const page = await getJson(withQuery(path, { ...query, limit: size, cursor }));
+      if (serial && serial !== asked.current) return;
       setState((now) => (now.key !== key && cursor ? now : merged(now.key === key ? now : null, page, { key, field, cursor, size })));
     } catch (error) {
-      setState((now) => (now.key === key ? { ...now, error } : { key, items: [], error }));
+      if (!serial || serial === asked.current) setState((now) => (now.key === key ? { ...now, error } : { key, items: [], error }));
     }
   }, [key]);
   useEffect(() => {

@@ -17,8 +17,8 @@ export function Runs({ route }) {
   useEffect(() => {
     document.title = "Runs · Mendloop";
   }, []);
-  // An older gateway ignores q and outcome; the page then filters what it has.
-  const shown = pages.items.filter((run) => fits(run, { q, outcome }));
+  // A gateway that counts no total is an older one, which ignores q and outcome; the page then filters what it has.
+  const shown = pages.total === undefined ? pages.items.filter((run) => fits(run, { q, outcome })) : pages.items;
   return html`
     <div class="head"><h1>Runs</h1><p class="lede">Each run measures a checkpoint, finds out why it is weak, mends that, and proves that it helped.</p></div>
     <${Waiting} />
