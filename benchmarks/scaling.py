@@ -4,7 +4,7 @@
 
 Runs arrive in office hours and go through the loop's stages. Service times are those of a stored run (`--bus` takes
 them from another), stretched by --stretch for models that take longer. Four ways are compared on the same arrivals:
-each service by itself on its lag (the chart's values), a static size of the same most replicas, one replica each, and one
+each service by itself on its lag (the chart's values), a static size of as many replicas, one replica each, and one
 scaled queue of workers that do everything: as large as the largest work, loading a model when the kind of work changes.
 """
 
