@@ -104,13 +104,14 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
         "etcd": (
             *(f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}"),
             *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"),
-            *(f"--initial-cluster=default={peer}", "--unsafe-no-fsync"),
+            f"--initial-cluster=default={peer}",
         ),
         "kube-apiserver": (
             *(f"--etcd-servers={etcd}", f"--secure-port={port}", "--bind-address=127.0.0.1"),
             *(f"--cert-dir={folder / 'certificates'}", f"--token-auth-file={tokens}"),
-            *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24"),
+            *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--advertise-address=127.0.0.1"),
             *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={public}"),
+            "--endpoint-reconciler-type=none",  # endpoints may not lie on loopback; nothing here asks for them
             f"--service-account-signing-key-file={key}",
         ),
         "kube-controller-manager": (
@@ -120,7 +121,7 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
         "kube-scheduler": (f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"),
         "kwok": (
             *(f"--kubeconfig={kubeconfig}", "--manage-all-nodes=true", f"--config={stages}"),
-            *("--node-ip=127.0.0.1", "--server-address="),
+            "--node-ip=127.0.0.1",
         ),
     }
 
