@@ -41,6 +41,7 @@ class StoredBatch:
 def find_batch(store: ArtifactStore, name: str, *, round: int | None = None) -> StoredBatch:
     """The batch of a hash (or its beginning) or of a run: of the run's newest round, or of the round asked for.
 
+    A control arm's batch is found by its hash alone.
     Raises Permanent where there is none or more than one, with those that there are.
     """
     names = lineage.completed(store, f"batch:{name.removeprefix('batch:')}")
@@ -63,7 +64,7 @@ def round_of(store: ArtifactStore, node: Node) -> int | None:
 
 
 def _of_run(store: ArtifactStore, run_id: str, *, round: int | None) -> Node:
-    nodes = lineage.of_run(store, run_id, kind="batch")
+    nodes = [node for node in lineage.of_run(store, run_id, kind="batch") if "control" not in node.facts]
     if not nodes:
         known = _listed(lineage.completed(store, "batch:"))
         raise Permanent(f"no batch starts with {run_id!r} and no run of this name made one; known batches are {known}")

@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from importlib.resources import as_file, files
@@ -22,6 +22,7 @@ from mendloop.axes.form import FormAxes
 from mendloop.axes.rules import parse_rules
 from mendloop.axes.subject import Annotator
 from mendloop.bus.base import Bus
+from mendloop.core.arms import RANDOM, Arm
 from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
 from mendloop.core.events import envelope_for, stable_hash
@@ -29,7 +30,7 @@ from mendloop.core.recipe import Recipe
 from mendloop.core.records import Example, Item, fingerprint
 from mendloop.core.run_spec import RunSpec
 from mendloop.core.task_hooks import Rewording
-from mendloop.core.tasks import Task, find_task
+from mendloop.core.tasks import Task, find_task, matches
 from mendloop.core.twins import draw_twins
 from mendloop.core.wire import artifact_ref
 from mendloop.models.checkpoint import check_directory, save_checkpoint
@@ -83,6 +84,8 @@ def resolve(recipe: Recipe, *, store: ArtifactStore, sealed_store: ArtifactStore
             raise InvalidRecipe(f"task {recipe.task!r} has no example left with the options {recipe.corpus}")
     with _blaming("pool"):
         pool = _clean("pool", _with_axes(task.pool(recipe.pool), task, recipe), marks=marks) if recipe.pool else []
+    with _blaming("arms"):
+        check_arms(recipe.control_arms, items, has_pool=bool(pool))
     opened = [item for item in items if item.split != "sealed"]
     kept = put_rows(store, opened, kind=Item)
     note_axes_read(recipe, opened, items_sha=kept.sha256, store=store)
@@ -158,6 +161,17 @@ def check_axes(items: list[Item], *, axes: list[str]) -> None:
     unknown = sorted(set(axes) - known - {CLUSTER})
     if unknown:
         raise InvalidRecipe(f"unknown axis {', '.join(unknown)}; the items have {', '.join(sorted(known)) or 'none'}")
+
+
+def check_arms(arms: Sequence[Arm], items: Sequence[Item], *, has_pool: bool) -> None:
+    """Raises InvalidRecipe for a control that cannot get an example: it would cost time and show nothing."""
+    for arm in arms:
+        if arm.name == RANDOM and not has_pool:
+            raise InvalidRecipe(f"the arm {RANDOM} draws from the pool, and there is none: set pool, or remove it")
+        for region in arm.regions:
+            if CLUSTER not in dict(region) and not any(matches(item.axes, region) for item in items):
+                words = ", ".join(f"{axis}: {value}" for axis, value in region)
+                raise InvalidRecipe(f"no item lies in the region {{{words}}} of the arm {arm.name}: correct it")
 
 
 def _with_axes(examples: list[Example], task: Task, recipe: Recipe) -> list[Example]:

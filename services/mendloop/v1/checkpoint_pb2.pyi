@@ -149,7 +149,7 @@ Global___CheckpointReady: _TypeAlias = CheckpointReady  # noqa: Y015
 @_typing.final
 class TrainingFailed(_message.Message):
     """A training became no checkpoint and would fail again. Written by the trainer; read by the controller, which ends the
-    run with it, and by the gateway.
+    run with it, or the control arm that it was of, and by the gateway.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

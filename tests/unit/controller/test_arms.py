@@ -273,6 +273,7 @@ def test_what_an_oracle_brought_does_not_reach_the_next_rounds_allocation(tmp_pa
 def test_regions_of_an_oracle_share_the_examples_equally() -> None:
     turn = (("manner", "around"), ("verb", "turn"))
     assert orders_of(Arm("oracle", (JUMP, turn)), example_count=61) == [(JUMP, 31), (turn, 30)]
+    assert orders_of(Arm("oracle", (JUMP, turn)), example_count=1) == [(JUMP, 1)]
 
 
 def test_redelivered_event_of_a_control_changes_nothing(tmp_path: Path) -> None:

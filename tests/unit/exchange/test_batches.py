@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 from builders import example
-from exchange_world import EXAMPLES, RUN, put_batch
+from exchange_world import EXAMPLES, FACTS, RUN, put_batch
 
+from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.artifacts.tables import put_rows
 from mendloop.core.errors import Permanent
+from mendloop.core.records import Example
 from mendloop.exchange.batches import find_batch, round_of
 
 
@@ -34,6 +37,13 @@ def test_a_run_means_its_newest_round_unless_one_is_asked_for(store: ArtifactSto
 
     assert find_batch(store, RUN).artifact.sha256 == second.sha256
     assert find_batch(store, RUN, round=1).artifact.sha256 == first.sha256
+
+
+def test_a_control_arms_batch_is_found_by_its_hash_alone(store: ArtifactStore) -> None:
+    main, control = put_batch(store), put_rows(store, EXAMPLES[:1], kind=Example)
+    record(store, Node(f"batch:{control.sha256}", RUN, ("plan:p1",), {**FACTS, "control": "random"}))
+    assert find_batch(store, RUN).artifact.sha256 == main.sha256
+    assert find_batch(store, control.sha256).artifact.sha256 == control.sha256
 
 
 def test_same_bytes_of_two_runs_are_found_with_the_history_of_the_run_asked_for(store: ArtifactStore) -> None:

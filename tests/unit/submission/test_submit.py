@@ -46,6 +46,16 @@ def test_rewordings_of_a_family_without_other_words_are_refused(tmp_path: Path) 
     assert fault.value.field == "rewordings"
 
 
+@pytest.mark.parametrize(
+    ("arms", "said"), [(["random"], "draws from the pool"), ([{"oracle": {"parity": "both"}}], "no item lies in")]
+)
+def test_control_arm_that_cannot_get_an_example_is_refused(tmp_path: Path, arms: list[Any], said: str) -> None:
+    model_directory(tmp_path)
+    with pytest.raises(FieldFault, match=said) as fault:
+        _resolve(tmp_path, arms=arms)
+    assert fault.value.field == "arms"
+
+
 def test_evaluation_items_leave_corpus_and_pool(tmp_path: Path) -> None:
     model_directory(tmp_path)
     spec = _resolve(tmp_path, pool={"take": "all"})

@@ -121,7 +121,8 @@ def orders_of(arm: Arm, *, example_count: int) -> list[tuple[Conditions, int]]:
     """Slices and counts of a control's plan: all items, or the oracle's regions in equal shares."""
     regions: Sequence[Conditions] = arm.regions or ((),)
     each, rest = divmod(example_count, len(regions))
-    return [(region, each + (at < rest)) for at, region in enumerate(regions)]
+    counts = [each + (at < rest) for at in range(len(regions))]
+    return [(region, share) for region, share in zip(regions, counts, strict=True) if share]
 
 
 def differences(main: Iterable[Result], control: Iterable[Result], *, plan: Plan) -> tuple[ArmDifference, ...]:
