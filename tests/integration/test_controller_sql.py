@@ -87,7 +87,7 @@ def test_replicas_that_start_at_once_migrate_once(empty_url: str) -> None:
     assert [replica.returncode for replica in replicas] == [0, 0], complaints
     engine = open_engine(empty_url)
     with engine.begin() as db:
-        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0004"]
+        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0005"]
     engine.dispose()
 
 
