@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,14 +119,42 @@ def test_processes_that_are_killed_go_on_and_end_with_the_same_bytes(
     assert resumed.report.loss_curve == together.report.loss_curve
 
 
-def test_sharded_weights_learn_the_same(
-    store: ArtifactStore, work: TrainingJob, alone: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
-    sharded = _train(store, work, tmp_path, processes=2, strategy="fsdp", worker="fsdp_on_cpu")
+SHARDED: dict[str, Any] = {"processes": 2, "strategy": "fsdp", "worker": "fsdp_on_cpu"}
 
-    assert list((tmp_path / "training" / work.job_id).glob("step-*/pytorch_model_fsdp.bin"))  # no silent ddp
-    _is_as(sharded, alone, store=store, folder=tmp_path / "cache")
+
+@pytest.fixture(scope="module")
+def sharded(
+    store: ArtifactStore, work: TrainingJob, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Trained, Path]]:
+    """A training in parts, and the folder of its resume points."""
+    folder = tmp_path_factory.mktemp("sharded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+        yield _train(store, work, folder, **SHARDED), folder / "training" / work.job_id
+
+
+def test_sharded_weights_learn_the_same(
+    store: ArtifactStore, alone: Trained, sharded: tuple[Trained, Path], tmp_path: Path
+) -> None:
+    trained, points = sharded
+
+    assert list(points.glob("step-*/pytorch_model_fsdp.bin"))  # no silent ddp
+    _is_as(trained, alone, store=store, folder=tmp_path / "cache")
+
+
+def test_sharded_processes_that_are_killed_go_on_and_end_with_the_same_bytes(
+    store: ArtifactStore, work: TrainingJob, sharded: tuple[Trained, Path], tmp_path: Path
+) -> None:
+    killer = threading.Thread(target=_kill_a_worker_after_a_point, args=(tmp_path / "training" / work.job_id,))
+    killer.start()
+    with pytest.raises(Retryable, match="ended with exit code"):
+        _train(store, work, tmp_path, **SHARDED)
+    killer.join(DEADLINE_S)
+
+    resumed = _train(store, work, tmp_path, **SHARDED)
+
+    assert resumed.report.loss_curve == sharded[0].report.loss_curve
+    assert resumed.checkpoint.sha256 == sharded[0].checkpoint.sha256
 
 
 def _kill_a_worker_after_a_point(points: Path) -> None:

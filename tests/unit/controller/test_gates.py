@@ -125,6 +125,28 @@ def test_small_slice_is_reported_undecidable_with_the_loss_that_it_can_show() ->
     )
 
 
+@pytest.mark.parametrize("lost", [6, 16, 17, 20, 30])
+def test_a_slice_that_is_undecidable_is_judged_alike_in_the_only_round_and_in_one_of_many(lost: int) -> None:
+    outside = Counts(n=900, lost=27, gained=27, both=800)
+    slices = [_protected(Counts(n=240, lost=lost, gained=6, both=200)), *[_protected(Counts(0, 0, 0, 0))] * 14]
+    rules = {"outside": outside, "alpha": 0.05, "margin": 0.05}
+
+    alone, of_many = (protected_gates(outside, slices, level=level, **rules)[1] for level in (0.05, 0.005))
+
+    assert alone == of_many
+    assert alone.gate == UNDECIDABLE
+    assert alone.passed == (lost <= 16)
+
+
+def test_sealed_items_are_spent_over_rounds_only_where_no_twins_are() -> None:
+    pairs, sealed = _pairs(90, 300), {(): Counts(300, 2, 30, 200), JUMP: Counts(50, 1, 30, 2)}
+    for has_twins, level in ((False, "0.01"), (True, "0.05")):
+        rules = recipe(rounds=5, suite={"axes": ["verb"], "sealed": 300, "twins": has_twins})
+        answers = judge_candidate(pairs, targets=[JUMP], sealed=sealed, recipe=rules)
+        [agrees] = [answer for answer in answers if answer.gate == "sealed_agrees"]
+        assert f"exact McNemar p <= {level};" in agrees.requirement
+
+
 def test_collapse_of_a_small_slice_is_vetoed_all_the_same() -> None:
     everything = Counts(n=900, lost=40, gained=20, both=820)
     answers = protected_gates(

@@ -13,7 +13,8 @@ from tiny_models import WORDS, save, tiny_llama, word_tokenizer
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.core.errors import InvalidRecipe
-from mendloop.core.recipe import Recipe, StudentWindow
+from mendloop.core.recipe import Recipe
+from mendloop.core.teaching_settings import StudentWindow
 from mendloop.data_generator.adapters.student import CheckpointStudent
 from mendloop.data_generator.domain.window import PassRateWindow
 from mendloop.models.checkpoint import save_checkpoint

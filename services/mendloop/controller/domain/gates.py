@@ -13,7 +13,9 @@ candidate at most with probability alpha (half of it is for the churn being an e
 is wider than the margin the answer is named protected_undecidable and says which loss was ruled out instead: a small
 slice neither passes silently nor fails always. All items together must be non-inferior at the margin itself.
 What is promised of harmless candidates holds for each by itself, at alpha; the level of the tests may be smaller, where
-alpha is spent over rounds or over queries of the sealed items (`levels`).
+alpha is spent over rounds or over queries of the sealed items (`levels`). It is not spent where a slice is undecidable:
+there a smaller level does not let less harm through: it names a wider loss and rejects candidates whose items flip a
+little more often than most. Which loss passes how often, by the size of the slice: docs/deciding.md.
 
 The churn is how often items flip in a harmless way. It is estimated by the rarer direction, which harm does not raise,
 on the items outside the targets, where no gain is meant: the slice's own rate (one item added) or the pooled one (a
@@ -83,11 +85,12 @@ def protected_gates(
     answers = [_non_inferior(PROTECTED, (), everything, alpha=level, margin=margin)]
     for conditions, counts in slices:
         own = (min(counts.lost, counts.gained) + 1) / counts.n if counts.n else 0.0
-        limit = resolution(counts, churn=max(pooled, own), alpha=alpha, slice_count=len(slices), level=level)
-        if limit <= margin:
+        churn = max(pooled, own)
+        if resolution(counts, churn=churn, alpha=alpha, slice_count=len(slices), level=level) <= margin:
             answers.append(_non_inferior(PROTECTED, conditions, counts, alpha=level, margin=margin))
             continue
-        answers.append(_undecidable(conditions, counts, alpha=level, margin=margin, limit=limit))
+        limit = max(margin, resolution(counts, churn=churn, alpha=alpha, slice_count=len(slices)))
+        answers.append(_undecidable(conditions, counts, alpha=alpha, margin=margin, limit=limit))
     return answers
 
 
@@ -105,9 +108,10 @@ def sealed_gates(
 ) -> list[GateAnswer]:
     """The sealed holdout agrees: the targets together improve and all sealed items are non-inferior at the margin.
 
-    level is that of the targets' test; alpha where it is not given. Non-inferiority is tested at alpha in any round: it
-    repeats what the open items showed at the level. Where the suite has a query budget the figures are withheld, and
-    the second question is only asked where the first is answered with yes (`levels`).
+    level is that of the targets' test; alpha where it is not given, and where twins carry the guarantee over rounds
+    (`levels`). Non-inferiority is tested at alpha in any round: it repeats what the open items showed at the level.
+    Where the suite has a query budget the figures are withheld, and the second question is only asked where the first
+    is answered with yes (`levels`).
     Only counts are known, so items in two targets count twice: the counts are divided by the design effect that the
     same slices have on the open items (lost rounded up, gained down).
     """

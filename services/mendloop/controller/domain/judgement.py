@@ -52,7 +52,7 @@ def judge_candidate(
             design_effect=shared,
             alpha=rules.alpha,
             margin=rules.margin,
-            level=level,
+            level=rules.alpha if recipe.suite.twins else level,
             standing=standing,
         ),
         *_fresh(targets, twins or {}, recipe=recipe, design_effect=shared, level=level),

@@ -7,7 +7,9 @@ most alpha. Each candidate is looked at once, with all items; there is no stream
 an e-process would be the tool. The level bounds false promotions only: what a harmless candidate must not suffer
 (`gates.resolution`) is not spent, for each candidate may be rejected by its own bad luck.
 This holds for tests on items that the candidate was not made by. The open items are no such items from the second
-round on, for diagnosis and data follow what failed on them: there the sealed items and the twins carry the guarantee.
+round on, for diagnosis and data follow what failed on them: there the sealed items and the twins carry the guarantee,
+and either alone does. Where a suite has twins, which are new in each round, they are tested at the spent level and the
+sealed items, which repeat the claim on other items, at alpha: spending twice would only reject good candidates.
 
 Over runs. Sealed items judge candidates of many rounds and runs, each made by people or a loop who know the answers
 so far. With a query budget they are asked as in the Ladder (Blum & Hardt 2015, arXiv 1502.04585): a figure is given

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from mendloop.core.errors import Permanent
 from mendloop.core.events import stable_hash
-from mendloop.core.recipe import TeacherJudgeSettings
 from mendloop.core.records import Example
+from mendloop.core.teaching_settings import TeacherJudgeSettings
 from mendloop.data_generator.adapters.correspondence import Correspondence, Letter
 from mendloop.data_generator.domain.ledger import VERIFICATION
 from mendloop.data_generator.ports import Check, SourceGaveUp

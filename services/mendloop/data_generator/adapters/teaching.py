@@ -13,10 +13,10 @@ from mendloop.artifacts.store import ArtifactStore
 from mendloop.axes.annotate import CLUSTER
 from mendloop.core.errors import InvalidRecipe, Permanent
 from mendloop.core.events import stable_hash
-from mendloop.core.recipe import TeacherSettings
 from mendloop.core.records import Example, Item
 from mendloop.core.task_hooks import Rewording
 from mendloop.core.tasks import Conditions, Task
+from mendloop.core.teaching_settings import TeacherSettings
 from mendloop.data_generator.adapters.agreement import Agreement
 from mendloop.data_generator.adapters.correspondence import Correspondence
 from mendloop.data_generator.adapters.critic import Answers, Critic
