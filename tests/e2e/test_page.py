@@ -199,8 +199,8 @@ def test_single_keys_can_be_switched_off(page: Any) -> None:
 
 
 LOOKS = {
-    "light": ("/", WAITS, f"{RUN}/slices", f"{RUN}/diagnoses/0/{JUMP}", f"{RUN}/gates", f"{RUN}/lineage"),
-    "dark": ("/", RUN, f"{RUN}/outcomes?round=1", f"{RUN}/data"),
+    "light": ("/", WAITS, f"{RUN}/diagnoses/0/{JUMP}", f"{RUN}/gates", f"{RUN}/lineage"),
+    "dark": (RUN, f"{RUN}/outcomes?round=1", f"{RUN}/data"),
     "phone": ("/", RUN, f"{RUN}/gates", f"/runs/{FAILED}/letters"),
 }
 
