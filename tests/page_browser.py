@@ -27,7 +27,7 @@ from mendloop.core.events import Envelope
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SLOW_MS = 30_000
+SLOW_MS = 60_000
 
 
 @dataclass

@@ -84,8 +84,8 @@ def test_from_the_list_to_an_approval_that_everybody_sees_at_once(browser: Any, 
             rationale="108 of 118 failed items lack training data",
         )
         place.publish([sent(plan, second=1e8, event_id="approved-plan")])
-        page.locator("main .badge", has_text="Generating").wait_for(timeout=5_000)
-        other.locator("tr", has_text=WAITING).locator(".badge", has_text="Generating").wait_for(timeout=5_000)
+        page.locator("main .badge", has_text="Generating").wait_for()
+        other.locator("tr", has_text=WAITING).locator(".badge", has_text="Generating").wait_for()
     page.get_by_role("link", name="Plans").click()
     seen(page, "“The corpus has none of it.”")
 
@@ -198,37 +198,29 @@ def test_single_keys_can_be_switched_off(page: Any) -> None:
     assert page.get_by_role("dialog").count() == 0
 
 
-@pytest.mark.parametrize(
-    ("address", "look"),
-    [
-        ("/", ""),
-        (WAITS, ""),
-        (f"{RUN}/slices", ""),
-        (f"{RUN}/diagnoses/0/{JUMP}", ""),
-        (f"{RUN}/gates", ""),
-        (f"{RUN}/lineage", ""),
-        ("/", "dark"),
-        (RUN, "dark"),
-        (f"{RUN}/outcomes?round=1", "dark"),
-        (f"{RUN}/data", "dark"),
-        ("/", "phone"),
-        (RUN, "phone"),
-        (f"{RUN}/gates", "phone"),
-        (f"/runs/{FAILED}/letters", "phone"),
-    ],
-)
-def test_axe_finds_nothing_serious(browser: Any, place: Site, axe: str, address: str, look: str) -> None:
+LOOKS = {
+    "light": ("/", WAITS, f"{RUN}/diagnoses/0/{JUMP}", f"{RUN}/gates", f"{RUN}/lineage"),
+    "dark": (RUN, f"{RUN}/outcomes?round=1", f"{RUN}/data"),
+    "phone": ("/", RUN, f"{RUN}/gates", f"/runs/{FAILED}/letters"),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_finds_nothing_serious(browser: Any, place: Site, axe: str, look: str) -> None:
+    bad, wide = [], []
     with tab(browser, place, phone=look == "phone", dark=look == "dark") as page:
         answer_missing(page)
-        page.goto(address)
-        page.wait_for_selector("main .card, main table")
-        page.locator(".skeleton").first.wait_for(state="detached")
-        page.evaluate(axe)
-        found = page.evaluate("axe.run({resultTypes: ['violations']}).then((result) => result.violations)")
-        bad = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in SERIOUS]
-        width = page.evaluate("document.documentElement.scrollWidth")
+        for address in LOOKS[look]:
+            page.goto(address)
+            page.wait_for_selector("main .card, main table")
+            page.locator(".skeleton").first.wait_for(state="detached")
+            page.evaluate(axe)
+            found = page.evaluate("axe.run({resultTypes: ['violations']}).then((result) => result.violations)")
+            bad += [(address, one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in SERIOUS]
+            width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            wide += [address] if width > 0 else []
     assert bad == []
-    assert width <= (375 if look == "phone" else 1280), "nothing scrolls sideways but tables and pictures by themselves"
+    assert wide == [], "nothing scrolls sideways but tables and pictures by themselves"
 
 
 def test_page_catches_up_after_the_gateway_was_away(browser: Any, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ const ARROWS = [
 const WIDE = { width: 152, height: 70, stepX: 186, stepY: 136, columns: 5, rows: 2 };
 const TALL = { width: 148, height: 62, stepX: 188, stepY: 92, columns: 2, rows: 5 };
 
-export function LoopPicture({ run }) {
+export function LoopPicture({ run, now }) {
   const isTall = useMedia("(max-width: 720px)");
   const size = isTall ? TALL : WIDE;
   const place = (name) => {
@@ -41,14 +41,14 @@ export function LoopPicture({ run }) {
       </defs>
       ${ARROWS.map(([from, to, kind]) => html`<path key=${from + to} class=${`arrow ${kind || ""} ${to === working && run.state !== "finished" ? "is-lit" : ""}`}
         d=${arrow(place(from), place(to), size, kind, isTall)} marker-end="url(#arrow)" />`)}
-      ${STAGES.map(([name, , , title, note]) => html`<${Box} key=${name} run=${run} name=${name} title=${title} note=${note}
+      ${STAGES.map(([name, , , title, note]) => html`<${Box} key=${name} run=${run} now=${now} name=${name} title=${title} note=${note}
         at=${place(name)} size=${size} isWorking=${name === working} />`)}
     </svg>
   </figure>`;
 }
 
-function Box({ run, name, title, note, at, size, isWorking }) {
-  const seconds = run.seconds_by_stage?.[name];
+function Box({ run, now, name, title, note, at, size, isWorking }) {
+  const seconds = secondsOf(run, name, now);
   const isDone = seconds !== undefined && !isWorking;
   const isEnd = name === "end";
   const told = isEnd ? (run.state === "finished" ? words(run.outcome) : note) : seconds !== undefined ? duration(seconds) : note;
@@ -61,6 +61,13 @@ function Box({ run, name, title, note, at, size, isWorking }) {
     <text class="stage-title" x=${middle} y=${at.y + size.height / 2 - 3}>${title}</text>
     <text class="stage-note" x=${middle} y=${at.y + size.height / 2 + 15}>${told}</text>
   </g>`;
+}
+
+// What a stage took over all rounds; one that works counts until now. Undefined where it never began.
+function secondsOf(run, name, now) {
+  const times = run.stages.filter((stage) => stage.stage === name && stage.started_at);
+  if (!times.length) return undefined;
+  return times.reduce((sum, one) => sum + (one.ended_at ? one.seconds : Math.max(0, now - Date.parse(one.started_at)) / 1000), 0);
 }
 
 function arrow(a, b, { width: w, height: h, stepY }, kind, isTall) {

@@ -8,19 +8,21 @@ import { LoopPicture } from "../charts/loop.js";
 import { StageChart } from "../charts/stages.js";
 import { COLOURS, Snapshot, TrendChart } from "../charts/trend.js";
 import { Accuracy, Card, Change, Stat, Table, Verdict } from "../parts/bits.js";
+import { useNow } from "../parts/clock.js";
 import { Empty } from "../parts/states.js";
 
 export function Overview({ run }) {
-  const spent = budgets(run);
+  const now = useNow(run.state === "finished" ? 0 : 2000);
+  const spent = budgets(run, now);
   return html`
-    <${Card} title="The loop" className="wide" aside=${html`<span class="soft">round ${run.round}</span>`}><${LoopPicture} run=${run} /><//>
+    <${Card} title="The loop" className="wide" aside=${html`<span class="soft">round ${run.round}</span>`}><${LoopPicture} run=${run} now=${now} /><//>
     <${Figures} run=${run} />
     <${Trend} run=${run} />
     <div class="columns">
       <${Card} title="Budget" note="Share of each limit that is left, from the start until now.">
         ${spent.length ? html`<${BudgetChart} budgets=${spent} />` : html`<${Empty} title="The recipe's limits could not be read." />`}
       <//>
-      <${Card} title="Time" note="What each stage took, in the order in which they began."><${StageChart} run=${run} /><//>
+      <${Card} title="Time" note="What each stage took, in the order in which they began."><${StageChart} run=${run} now=${now} /><//>
     </div>
     <${Arms} run=${run} />
   `;
@@ -45,7 +47,8 @@ function Trend({ run }) {
   const all = trends(run);
   if (!all.length) return html`<${Card} title="Accuracy"><${Empty} title="Nothing is measured yet.">The first evaluation fills this chart.<//><//>`;
   const weak = all.filter((one) => one.isWeak);
-  const others = all.filter((one) => one.key && !one.isWeak);
+  const last = (one) => one.points.filter((point) => point.n).slice(-1)[0].accuracy;
+  const others = all.filter((one) => one.key && !one.isWeak).sort((a, b) => last(a) - last(b));
   const shown = [all[0], ...weak, ...others].filter((one, i) => one && i < Math.min(COLOURS, Math.max(6, weak.length + 1)));
   const hidden = all.length - shown.length;
   const threshold = run.recipe_facts?.weak_below ?? null;

@@ -1,9 +1,10 @@
 // The list of runs: what waits for a person first, then all of them, newest first, live.
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect } from "../lib.js";
 import { usePages, useResource } from "../data.js";
 import { ago, clock, count, duration, plural, words } from "../format.js";
 import { runPath } from "../router.js";
 import { StateBadge, Table } from "../parts/bits.js";
+import { useNow } from "../parts/clock.js";
 import { Choice, More, Search } from "../parts/controls.js";
 import { Empty, Failure, Loading } from "../parts/states.js";
 
@@ -74,14 +75,4 @@ function Row({ run }) {
     <td class="number optional" data-label="Tokens">${count(run.cost?.token_count)}</td>
     <td class=${`number ${run.dead_letter_count ? "" : "optional"}`} data-label="Dead letters">${run.dead_letter_count ? html`<span class="bad-text">${run.dead_letter_count}</span>` : "0"}</td>
   </tr>`;
-}
-
-function useNow(everyMs) {
-  const [now, setNow] = useState(Date.now());
-  useEffect(() => {
-    if (!everyMs) return undefined;
-    const timer = setInterval(() => setNow(Date.now()), everyMs);
-    return () => clearInterval(timer);
-  }, [everyMs]);
-  return now;
 }
