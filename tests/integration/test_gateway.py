@@ -252,6 +252,7 @@ def test_process_tells_its_port_serves_and_ends_on_sigterm(tmp_path: Path) -> No
         "MENDLOOP_BUS": f"local:{tmp_path / 'bus.db'}",
         "MENDLOOP_ARTIFACTS_URI": f"file://{tmp_path / 'artifacts'}",
         "MENDLOOP_SEALED_ARTIFACTS_URI": f"file://{tmp_path / 'sealed'}",
+        "MENDLOOP_DATABASE_URL": f"sqlite:///{tmp_path / 'gateway.db'}",
         "MENDLOOP_PORT": "0",
         "MENDLOOP_PORT_FILE": str(port_file),
         "MENDLOOP_METRICS_PORT_FILE": str(metrics_file),

@@ -1,6 +1,6 @@
 """The gateway: runs over REST and the event stream for people and other teams.
 
-Owns nothing: its state is the fold of the log, held in memory (at most keep_runs runs).
+Owns a copy of the log in SQL with what lists and searches need of it (at most keep_runs finished runs).
 Consumes all events, without a group. Produces LoopRequested, LoopCancelled, LoopSteered and
 ApprovalGiven.
 Promises that an answered request is committed on the bus, that a repeated one does nothing twice, and that a stream
