@@ -17,6 +17,7 @@ from sqlalchemy import Engine, Table, func, select, text
 
 from mendloop.bus.local import LocalBus
 from mendloop.core.contracts import all_topics, retry_topic
+from mendloop.core.errors import InvalidRecipe
 from mendloop.core.events import Envelope
 from mendloop.core.wire import proportion, slice_message
 from mendloop.database.engine import open_engine
@@ -201,6 +202,19 @@ def test_events_wait_while_the_database_is_away(tmp_path: Path, bus: LocalBus) -
     assert book.view("r1") == _folded(events)
     holder.close()
     engine.dispose()
+
+
+def test_a_database_of_another_log_is_refused(tmp_path: Path, bus: LocalBus, engine: Engine) -> None:
+    bus.publish(data_run("r1"))
+    _catch_up(RunBook(bus, engine, is_log_whole=True))
+    assert RunBook(bus, engine, is_log_whole=True).step() == ([], False)
+    other = LocalBus(tmp_path / "other.db")
+    with pytest.raises(InvalidRecipe, match="another log"):
+        RunBook(other, engine, is_log_whole=True)
+    assert RunBook(other, engine).step() == ([], False), "a log that forgets may have forgotten it"
+    other.publish([replace(event, headers={**event.headers, "ce_id": "new"}) for event in data_run("r1")])
+    with pytest.raises(InvalidRecipe, match="another log"):
+        RunBook(other, engine)
 
 
 def test_only_the_newest_finished_runs_are_kept(bus: LocalBus, engine: Engine) -> None:

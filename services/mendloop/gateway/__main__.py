@@ -83,7 +83,9 @@ def main() -> None:
     store = open_store(settings.artifacts_uri)
     submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
     keep = Keep(runs=settings.keep_runs, days=settings.keep_days)
-    feed = Feed(RunBook(bus, engine, store=store, keep=keep, telemetry=telemetry), telemetry=telemetry)
+    is_whole = settings.bus.startswith("local:")
+    book = RunBook(bus, engine, store=store, is_log_whole=is_whole, keep=keep, telemetry=telemetry)
+    feed = Feed(book, telemetry=telemetry)
     ports = Ports(
         bus,
         feed,

@@ -12,7 +12,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, select, text
 
@@ -20,23 +19,27 @@ from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.base import Bus, Cursor
 from mendloop.core.errors import MendloopError, Retryable
 from mendloop.core.telemetry import Telemetry
-from mendloop.database.engine import insert, reading, retryable
-from mendloop.gateway.adapters.event_rows import (
-    Row,
-    event_of,
-    event_row,
-    letter_row,
-    touched_slices,
-)
+from mendloop.database.engine import reading, retryable
+from mendloop.gateway.adapters.event_rows import event_of
 from mendloop.gateway.adapters.retention import AT_ONCE, Keep, let_go
-from mendloop.gateway.adapters.run_rows import facts_of, run_row, slice_rows
-from mendloop.gateway.adapters.run_tables import dead_letters, events, gone_runs, places, runs, slice_scores, slices
+from mendloop.gateway.adapters.run_rows import facts_of
+from mendloop.gateway.adapters.run_tables import events, runs
+from mendloop.gateway.adapters.run_writing import (
+    NewFold,
+    drop_gone,
+    read_places,
+    stored_cursor,
+    write_events,
+    write_places,
+    write_run,
+)
+from mendloop.gateway.adapters.same_log import require_same_log
 from mendloop.gateway.adapters.view_cache import Folded, ViewCache
 from mendloop.runs.fold import fold_message, run_of
 from mendloop.runs.log import recipe_facts
 from mendloop.runs.model import RunView
 from mendloop.runs.stream import TOPICS, LogReader, StreamEvent
-from mendloop.v1 import loop_pb2, operations_pb2
+from mendloop.v1 import loop_pb2
 
 log = logging.getLogger(__name__)
 MOST_PENDING = 10_000
@@ -45,15 +48,11 @@ RETRY_S = 1.0
 _LOCK = zlib.crc32(b"mendloop/gateway/run-book")
 
 
-class _NewFold(NamedTuple):
-    """A run after new events, and the events that changed it."""
-
-    folded: Folded
-    new: tuple[StreamEvent, ...]
-
-
 class RunBook:
-    """Runs as they stand, from the database and what is new on the bus. step() belongs to one thread."""
+    """Runs as they stand, from the database and what is new on the bus. step() belongs to one thread.
+
+    is_log_whole says that the bus forgets no event. Raises InvalidRecipe where the database is of another log.
+    """
 
     def __init__(
         self,
@@ -61,6 +60,7 @@ class RunBook:
         engine: Engine,
         *,
         store: ArtifactStore | None = None,
+        is_log_whole: bool = False,
         keep: Keep | None = None,
         telemetry: Telemetry | None = None,
         cache: ViewCache | None = None,
@@ -70,7 +70,9 @@ class RunBook:
         self._engine, self._store, self._clock = engine, store, clock
         self._cache, self._telemetry = cache or ViewCache(), telemetry
         self._keep, self._prune_at = keep or Keep(), 0.0
-        self._reader = LogReader(bus, cursor=stored_cursor(engine))
+        cursor = stored_cursor(engine)
+        require_same_log(engine, bus, cursor=cursor, is_log_whole=is_log_whole)
+        self._reader = LogReader(bus, cursor=cursor)
         self._pending: list[StreamEvent] = []
         self._written: Cursor = self._reader.cursor
         self._retry_at = 0.0
@@ -172,22 +174,21 @@ class RunBook:
         by_run: dict[str, list[StreamEvent]] = {}
         for event in fresh:
             by_run.setdefault(run_of(event.message), []).append(event)
-        dropped = _drop_gone(db, by_run)
+        dropped = drop_gone(db, by_run)
         runless = by_run.pop("", [])
         folds = self._fold_runs(db, by_run, dropped=dropped)
         told = {id(event) for event in (*runless, *(event for fold in folds for event in fold.new))}
         kept = [event for event in fresh if id(event) in told]  # in the order of the log
         if kept:
-            db.execute(insert(db, events).on_conflict_do_nothing(), [event_row(event) for event in kept])
-            _write_letters(db, kept)
+            write_events(db, kept)
         for fold in folds:
-            _write_run(db, fold)
-        _write_places(db, self._reader.cursor, known=known)
+            write_run(db, fold)
+        write_places(db, self._reader.cursor, known=known)
         return [fold.folded for fold in folds], dropped
 
     def _fold_runs(
         self, db: Connection, by_run: Mapping[str, Sequence[StreamEvent]], *, dropped: Counter[str]
-    ) -> list[_NewFold]:
+    ) -> list[NewFold]:
         columns = (runs.c.run_id, runs.c.event_count, runs.c.facts)
         rows = db.execute(select(*columns).where(runs.c.run_id.in_(list(by_run)))).all() if by_run else []
         stored = {row.run_id: row for row in rows}
@@ -211,7 +212,7 @@ class RunBook:
             view, count = fold_message(view, *event_of(row)), count + 1
         return Folded(view, count)
 
-    def _fold(self, known: Folded | None, new: Sequence[StreamEvent], *, dropped: Counter[str]) -> _NewFold | None:
+    def _fold(self, known: Folded | None, new: Sequence[StreamEvent], *, dropped: Counter[str]) -> NewFold | None:
         """The run with new events; those that cannot be read are left out. None where nothing is known of it then."""
         view, kept = known.view if known else None, []
         for event in new:
@@ -226,7 +227,7 @@ class RunBook:
                 view = self._with_recipe(view, dropped=dropped)
         if view is None or not kept:
             return None
-        return _NewFold(Folded(view, (known.event_count if known else 0) + len(kept)), tuple(kept))
+        return NewFold(Folded(view, (known.event_count if known else 0) + len(kept)), tuple(kept))
 
     def _with_recipe(self, view: RunView, *, dropped: Counter[str]) -> RunView:
         if self._store is None or view.request is None or view.request.run_spec is None:
@@ -237,65 +238,3 @@ class RunBook:
             dropped["recipe unreadable"] += 1
             log.warning("run without its recipe", extra={"run_id": view.run_id, "reason": str(error)})
             return view
-
-
-def stored_cursor(engine: Engine) -> Cursor:
-    """Up to where the log is written down. Raises Retryable where the database is away."""
-    with retryable(), reading(engine).begin() as db:
-        return read_places(db)
-
-
-def read_places(db: Connection) -> Cursor:
-    """Next offsets by topic and partition."""
-    cursor: Cursor = {}
-    for row in db.execute(select(places)):
-        cursor.setdefault(row.topic, {})[row.part] = row.next_pos
-    return cursor
-
-
-def _write_places(db: Connection, cursor: Cursor, *, known: Cursor) -> None:
-    """A replica that is behind moves nothing back."""
-    rows = [
-        {"topic": topic, "part": part, "next_pos": offset}
-        for topic, offsets in cursor.items()
-        for part, offset in offsets.items()
-        if offset > known.get(topic, {}).get(part, 0)
-    ]
-    if rows:
-        _upsert(db, places, rows)
-
-
-def _drop_gone(db: Connection, by_run: dict[str, list[StreamEvent]]) -> Counter[str]:
-    """Takes out what belongs to runs that were let go, and to ids that no database takes; says how much that was."""
-    dropped: Counter[str] = Counter()
-    for run_id in [run_id for run_id in by_run if "\0" in run_id]:
-        dropped["unreadable"] += len(by_run.pop(run_id))
-    asked = select(gone_runs.c.run_id).where(gone_runs.c.run_id.in_(list(by_run)))
-    for row in db.execute(asked).all() if by_run else ():
-        dropped["run was let go"] += len(by_run.pop(row.run_id))
-    return dropped
-
-
-def _write_letters(db: Connection, kept: Sequence[StreamEvent]) -> None:
-    rows = [letter_row(event, event.message) for event in kept if isinstance(event.message, operations_pb2.DeadLetter)]
-    if rows:
-        db.execute(insert(db, dead_letters).on_conflict_do_nothing(), rows)
-
-
-def _write_run(db: Connection, fold: _NewFold) -> None:
-    view, event_count = fold.folded
-    _upsert(db, runs, [run_row(view, event_count=event_count)])
-    touched = set[str]().union(*(touched_slices(event.message) for event in fold.new))
-    if not touched:
-        return
-    lines, scores = slice_rows(view, touched=touched)
-    for table, rows in ((slices, lines), (slice_scores, scores)):
-        if rows:
-            _upsert(db, table, rows)
-
-
-def _upsert(db: Connection, table: Any, rows: Sequence[Row]) -> None:
-    statement = insert(db, table)
-    keys = [column.name for column in table.primary_key]
-    changes = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), list(rows))
