@@ -23,7 +23,7 @@ from mendloop.core.telemetry import Telemetry, log_to_stderr
 from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.access import open_access
 from mendloop.gateway.adapters.app import build_app
-from mendloop.gateway.adapters.entrance import Rates
+from mendloop.gateway.adapters.entrance import DEFAULT_RATES, Rates
 from mendloop.gateway.adapters.grpc_server import GrpcOptions, Tls
 from mendloop.gateway.adapters.hook_desk import Limits
 from mendloop.gateway.adapters.hook_round import Rules
@@ -159,9 +159,10 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def _rates(settings: GatewaySettings) -> Rates:
-    return Rates(
-        *(Rate(per_s, burst=math.ceil(BURST_S * per_s)) for per_s in (settings.credential_rate, settings.address_rate))
+    credential, address = (
+        Rate(per_s, burst=math.ceil(BURST_S * per_s)) for per_s in (settings.credential_rate, settings.address_rate)
     )
+    return Rates(credential, address, DEFAULT_RATES.failure)
 
 
 def _reader(settings: GatewaySettings) -> OidcReader | None:

@@ -25,6 +25,7 @@ from mendloop.submission import submit as submission
 from mendloop.v1 import loop_pb2
 
 DAY_S = 86_400.0
+FAST, SLOW = Rate(100, 1000), Rate(0.5, 3)
 Headers = dict[str, str]
 EVERYBODY = {"/healthz", "/readyz", "/metrics", "/", "/dead-letters", "/subscriptions", "/keys", "/favicon.ico"}
 
@@ -387,7 +388,7 @@ def test_guessing_a_token_is_slowed_and_said_in_the_audit_log(client: TestClient
 
 @pytest.mark.parametrize(
     ("rates", "what"),
-    [(Rates(Rate(0.5, 3), Rate(100, 1000)), "asks too often"), (Rates(Rate(100, 500), Rate(0.5, 3)), "this address")],
+    [(Rates(SLOW, FAST, FAST), "local user asks too often"), (Rates(FAST, SLOW, FAST), "this address asks too often")],
 )
 def test_who_asks_too_often_waits(tmp_path: Path, rates: Rates, what: str) -> None:
     parts = gateway(tmp_path, is_open=False, rates=rates)

@@ -16,7 +16,7 @@ from mendloop.gateway.adapters.gate import COOKIE, TLS_COOKIE, Asker, address_of
 from mendloop.gateway.adapters.key_store import DAY_S, KeyStore
 from mendloop.gateway.adapters.run_routes import problems
 from mendloop.gateway.adapters.session_store import LIFETIME_S, csrf_token
-from mendloop.gateway.domain.access import MAX_PATTERNS, RunLimits, Scope
+from mendloop.gateway.domain.access import MAX_PATTERNS, PATTERN_FORM, RunLimits, Scope
 from mendloop.gateway.domain.keys import MAX_NAME_LENGTH, Key
 from mendloop.gateway.domain.refusals import NotSignedIn
 
@@ -57,7 +57,7 @@ class NewKey(_Body):
     name: str = Field(min_length=1, max_length=MAX_NAME_LENGTH, description="What it is for.")
     scope: Word
     expires_in_days: int | None = Field(90, ge=1, le=MAX_LIFETIME_DAYS, description="null: never.")
-    runs: list[str] = Field(
+    runs: list[Annotated[str, Field(pattern=PATTERN_FORM)]] = Field(
         default_factory=list, max_length=MAX_PATTERNS, description="Only runs whose id matches one, e.g. team-a-*."
     )
     own_runs: bool = Field(False, strict=True, description="Only runs that it starts, besides those of `runs`.")
@@ -156,7 +156,7 @@ def _add_session(routes: APIRouter, entrance: Entrance, *, clock: Callable[[], f
     @routes.get("/session", response_model=SignedIn, summary="The session's CSRF token", responses=problems(401, 429))
     async def session(request: Request, asker: Asker) -> SignedIn:
         cookie = cookie_of(request)
-        if not cookie:
+        if not cookie or "authorization" in request.headers:
             raise NotSignedIn("there is no session; this asks with a token, which needs no CSRF token")
         return SignedIn(csrf_token=csrf_token(cookie))
 

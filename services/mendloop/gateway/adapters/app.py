@@ -18,7 +18,7 @@ from mendloop.gateway.adapters import problems
 from mendloop.gateway.adapters.access import Access
 from mendloop.gateway.adapters.access_routes import access_routes
 from mendloop.gateway.adapters.event_routes import event_routes
-from mendloop.gateway.adapters.gate import Gate
+from mendloop.gateway.adapters.gate import COOKIE, Gate
 from mendloop.gateway.adapters.grpc_server import GrpcOptions, GrpcServer
 from mendloop.gateway.adapters.grpc_service import LoopService
 from mendloop.gateway.adapters.guards import Guards
@@ -30,6 +30,7 @@ from mendloop.gateway.adapters.report_routes import report_routes
 from mendloop.gateway.adapters.run_routes import recipe_components, run_routes
 from mendloop.gateway.adapters.streams import Streams
 from mendloop.gateway.adapters.webhooks import Webhooks
+from mendloop.gateway.domain.access_rules import rule_for
 from mendloop.gateway.use_cases import Ports
 
 _CORS: dict[str, Any] = {
@@ -103,6 +104,7 @@ def build_app(
     _add_pages(app, ports=ports, telemetry=telemetry)
     description = app.openapi()  # FastAPI keeps what it made
     description["components"]["schemas"].update(recipe_components())
+    _describe_access(description)
     app.add_middleware(
         Guards, allowed_hosts=allowed_hosts, max_body_bytes=max_body_bytes, body_timeout_s=body_timeout_s
     )
@@ -111,6 +113,20 @@ def build_app(
     if cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=cors_origins, **_CORS)
     return app
+
+
+def _describe_access(description: dict[str, Any]) -> None:
+    """Says in the API description what each operation needs."""
+    description["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "Local token, API key or OIDC token."},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Changes also need X-CSRF-Token."},
+    }
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            scope = rule_for(method.upper(), path).scope
+            operation["security"] = [{"bearer": []}, {"session": []}] if scope is not None else []
+            if scope is not None:
+                operation["x-scope"] = scope.word
 
 
 def _add_pages(app: FastAPI, *, ports: Ports, telemetry: Telemetry) -> None:

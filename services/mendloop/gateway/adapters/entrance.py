@@ -23,19 +23,18 @@ from mendloop.gateway.domain.refusals import Busy, NotAllowed, NotSignedIn, TooM
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-FAILURE_RATE = Rate(1 / 6, burst=10)
-"""Credentials that are worth nothing, by address: ten at once, then ten a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How much one credential and one address may ask."""
+    """How much one credential and one address may ask, and how many worthless credentials an address may show."""
 
     credential: Rate
     address: Rate
+    failure: Rate
 
 
-DEFAULT_RATES = Rates(Rate(100, burst=500), Rate(200, burst=1000))
+DEFAULT_RATES = Rates(Rate(100, burst=500), Rate(200, burst=1000), Rate(1 / 6, burst=10))
 
 
 class Entrance:
@@ -51,7 +50,7 @@ class Entrance:
     ) -> None:
         self.authenticator, self._record, self._started_by = authenticator, record, started_by
         self._addresses, self._credentials = Buckets(rates.address), Buckets(rates.credential)
-        self._failures = Buckets(FAILURE_RATE)
+        self._failures = Buckets(rates.failure)
 
     def count_address(self, address: str) -> None:
         """One request from an address. Raises TooMany."""

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from mendloop.gateway.domain.refusals import Invalid, NotAllowed
 
-_PATTERN = re.compile(r"[A-Za-z0-9._*?-]{1,100}")
+PATTERN_FORM = r"^[A-Za-z0-9._*?-]{1,100}$"
 MAX_PATTERNS = 50
 
 
@@ -57,7 +57,7 @@ class RunLimits:
         if len(self.patterns) > MAX_PATTERNS:
             raise Invalid(f"{len(self.patterns)} run patterns; at most {MAX_PATTERNS}")
         for pattern in self.patterns:
-            if not _PATTERN.fullmatch(pattern):
+            if not re.fullmatch(PATTERN_FORM, pattern) or pattern.endswith("\n"):
                 raise Invalid(f"run pattern {pattern[:100]!r}: letters, digits, . _ - and the wildcards * and ? only")
 
     def allow(self, run_id: str, *, is_own: bool) -> bool:
