@@ -90,25 +90,28 @@ class Worker:
         member: str,
         retry: RetryPolicy = RetryPolicy(),
         rng: random.Random | None = None,
+        exit_when_idle_s: float = 0.0,
     ) -> None:
         self._service, self._bus, self._receipts, self._telemetry = service, bus, receipts, telemetry
         self._handlers = {contract_of(message).event_type: handler for message, handler in handlers.items()}
         self._topics = [*(contract_of(message).topic for message in handlers), retry_topic(service)]
         self._member, self._retry, self._rng = member, retry, rng or random.Random()
         self._stop = threading.Event()
+        self._exit_when_idle_s, self._idle_since = exit_when_idle_s, time.monotonic()
 
     def stop(self) -> None:
         """Ask the loop to end; long handlers see it through Event.is_stopping."""
         self._stop.set()
 
     def run(self) -> None:
-        """Work until stopped; then give back what is unfinished. A bus that is away is waited for."""
+        """Work until stopped or idle for long enough; then give back what is unfinished. A bus away is waited for."""
         consumer = self._join()
         if consumer is None:
             return
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="handler") as pool:
-                while not self._stop.is_set():
+                self._idle_since = time.monotonic()
+                while not self._stop.is_set() and not self._is_drained():
                     self._turn(consumer, pool=pool)
         finally:
             consumer.close()
@@ -127,12 +130,21 @@ class Worker:
             self._telemetry.alive()
             if delivery is not None:
                 self._work(consumer, delivery, pool=pool)
+                self._idle_since = time.monotonic()
         except Retryable as error:
             self._wait_for_bus(error)
+
+    def _is_drained(self) -> bool:
+        """Whether a job of a queue may end: idle for as long as it was told. A service that was not told goes on."""
+        if not self._exit_when_idle_s or time.monotonic() - self._idle_since < self._exit_when_idle_s:
+            return False
+        log.info("no event came; the job ends", extra={"service": self._service, "idle_s": self._exit_when_idle_s})
+        return True
 
     def _wait_for_bus(self, error: Retryable) -> None:
         log.warning("the bus is away", extra={"service": self._service, "reason": str(error)})
         self._stop.wait(BUS_RETRY_S)
+        self._idle_since = time.monotonic()  # what cannot be asked is no empty queue
 
     def _work(self, consumer: Consumer, delivery: Delivery, *, pool: ThreadPoolExecutor) -> None:
         envelope = delivery.envelope

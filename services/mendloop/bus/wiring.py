@@ -49,7 +49,7 @@ def run_service(
     handlers: Mapping[type[Message], Handler],
     telemetry: Telemetry | None = None,
 ) -> None:
-    """Run a service's handlers until SIGTERM or SIGINT; unfinished work is given back."""
+    """Run a service's handlers until SIGTERM or SIGINT, or until it is idle; unfinished work is given back."""
     log_to_stderr(service, level=settings.log_level)
     telemetry = telemetry or Telemetry(service)
     server = telemetry.serve(host=settings.metrics_host, port=settings.metrics_port)
@@ -63,6 +63,7 @@ def run_service(
         receipts=StoredReceipts(open_store(settings.artifacts_uri)),
         telemetry=telemetry,
         member=settings.member or f"{service}-{socket.gethostname()}-{os.getpid()}",
+        exit_when_idle_s=settings.exit_when_idle_s,
     )
 
     def stop(signum: int, frame: FrameType | None) -> None:

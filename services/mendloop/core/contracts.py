@@ -119,6 +119,12 @@ def all_topics() -> tuple[str, ...]:
     return (*(contract.topic for contract in CONTRACTS), *(retry_topic(service) for service in SERVICES))
 
 
+def work_topics() -> frozenset[str]:
+    """Topics whose events are work and of no use once done: shards, their results, retries. The others are facts."""
+    shards = {_BY_MESSAGE[evaluation_pb2.EvaluationShard].topic, _BY_MESSAGE[evaluation_pb2.ShardScored].topic}
+    return frozenset(shards | {retry_topic(service) for service in SERVICES})
+
+
 def contract_of(message: type[Message]) -> Contract:
     """The row of a message class. Raises KeyError for a message that is no event."""
     return _BY_MESSAGE[message]

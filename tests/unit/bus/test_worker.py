@@ -124,3 +124,31 @@ def test_handler_goes_on_when_a_heartbeat_fails(tmp_path: Path) -> None:
         return echo(event)
 
     assert [e.key for e in run(tmp_path, consumer, handler=slow)] == ["out"]
+
+
+def drained(tmp_path: Path, consumer: FakeConsumer, *, join_failure_count: int = 0) -> Worker:
+    """A job of a queue that has ended itself."""
+    worker = Worker(
+        service="controller",
+        bus=FakeBus(consumer, join_failure_count=join_failure_count),  # type: ignore[arg-type]  # the part that is used
+        handlers={INPUT: echo},
+        receipts=StoredReceipts(ArtifactStore(tmp_path)),
+        telemetry=Telemetry("controller"),
+        member="m",
+        exit_when_idle_s=0.05,
+    )
+    worker.run()  # nobody stops it
+    return worker
+
+
+def test_a_job_of_a_queue_works_what_is_there_and_then_ends(tmp_path: Path) -> None:
+    consumer = FakeConsumer(fails=[])
+    drained(tmp_path, consumer)
+    assert [e.key for e in consumer.published] == ["out"]
+    assert consumer.is_closed
+
+
+def test_a_bus_that_is_away_is_no_empty_queue(tmp_path: Path) -> None:
+    consumer = FakeConsumer(fails=[("poll", Retryable("away"))])
+    drained(tmp_path, consumer, join_failure_count=1)
+    assert [e.key for e in consumer.published] == ["out"]
