@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mendloop.cli import dead_letters, lineage
+from mendloop.cli.cluster import Release, ask_kubectl, examine_cluster
 from mendloop.cli.compare import compare
 from mendloop.cli.deployment import DEFAULT_HOME, Deployment, deployment_at
 from mendloop.cli.diagnose import diagnose
@@ -222,9 +223,16 @@ def subscribe(
 
 
 @app.command()
-def doctor(context: typer.Context) -> None:
-    """Check this machine and the deployment; say what is missing and what to do."""
-    findings = examine(context.obj)
+def doctor(
+    context: typer.Context,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Check the Kubernetes cluster of kubectl instead.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="With --cluster: the release's namespace.")] = "default",
+    release: Annotated[str, typer.Option(help="With --cluster: the release's name.")] = "mendloop",
+) -> None:
+    """Check this machine and the deployment, or a cluster; say what is missing and what to do."""
+    findings = examine_cluster(Release(release, namespace), ask=ask_kubectl) if cluster else examine(context.obj)
     table = Table("", "what", "found", "what to do", box=None)
     for finding in findings:
         mark = (
