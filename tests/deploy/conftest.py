@@ -1,23 +1,19 @@
-"""What the tests of the deployment need: the real tools, built once. Where they cannot be built, tests say why."""
+"""What the tests of the deployment need: real tools, built before by `make kube-tools` (a build outlives a test)."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
-from deploy.tools import build, tools
+from deploy.tools import tools
 
 
 @pytest.fixture(scope="session", autouse=True)
-def built_tools() -> None:
-    """Build what is missing; skip with the reason where that is impossible."""
-    missing = tools().missing()
-    if not missing:
-        return
-    if shutil.which("go") is None:
-        pytest.skip(f"{', '.join(missing)} are not in {tools().root} and there is no go on the PATH to build them")
-    try:
-        build(tools())
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"{', '.join(missing)} could not be built: {error}; see the output of `make kube-tools`")
+def helm_is_built() -> None:
+    """Skip with the reason where Helm is missing; what else a test needs it asks for itself."""
+    require("helm")
+
+
+def require(*names: str) -> None:
+    """Skip where one of the tools is missing."""
+    missing = sorted(set(names) & set(tools().missing()))
+    if missing:
+        pytest.skip(f"{', '.join(missing)}: not in {tools().root}; `make kube-tools` builds it (needs Go)")

@@ -20,6 +20,7 @@ from deploy.chart import (
     rendered,
     rendered_text,
 )
+from deploy.services import settings_of
 from deploy.tools import KUBERNETES
 
 from mendloop.core.contracts import SERVICES
@@ -44,22 +45,12 @@ def test_every_service_runs(values: str) -> None:
 
 
 def test_settings_of_the_manifests_are_settings_of_the_services(values: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-
-    from mendloop.core.settings import ServiceSettings
-
     for service in SERVICES:
         environment = environment_of(rendered(values), service)
-        module = importlib.import_module(f"mendloop.{service.replace('-', '_')}.settings")
-        kind = next(
-            value
-            for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, ServiceSettings) and value is not ServiceSettings
-        )
         with monkeypatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value if isinstance(value, str) else "postgresql://u@h/d")
-            settings = kind.from_environment()
+            settings = settings_of(service).from_environment()
         assert settings.bus.startswith("kafka:")
         assert settings.bus_options["security_protocol"] in {"PLAINTEXT", "SASL_SSL"}
 

@@ -82,18 +82,24 @@ def build(target: Tools) -> None:
     for name, package in INSTALLED.items():
         if not target.binary(name).is_file():
             _go("install", package, GOBIN=str(target.binary("")))
+    _copy_sources(target)
     _take_etcd(target)
     _build_components(target)
+
+
+def _copy_sources(target: Tools) -> None:
+    """What the modules carry as text: CRDs, kwok's stages, Kubernetes' OpenAPI document."""
     for name, (module, folder) in CRDS.items():
         if not (target.crds / name).is_dir():
             _copy(_downloaded(module) / folder, target.crds / name)
-    if not target.stages.is_dir():
-        module, folders = STAGES
-        for folder in folders:
-            _copy(_downloaded(module) / folder, target.root / "stages.part" / Path(folder).parent.name)
-        (target.root / "stages.part").rename(target.stages)
+    module, folders = STAGES
+    for folder in folders:
+        if not (target.stages / folder).is_dir():
+            _copy(_downloaded(module) / folder, target.stages / folder)
     if not target.swagger.is_file():
-        shutil.copy(_downloaded(f"k8s.io/kubernetes@v{KUBERNETES}") / "api/openapi-spec/swagger.json", target.swagger)
+        shutil.copyfile(
+            _downloaded(f"k8s.io/kubernetes@v{KUBERNETES}") / "api/openapi-spec/swagger.json", target.swagger
+        )
 
 
 def _build_components(target: Tools) -> None:
@@ -148,9 +154,13 @@ def _downloaded(module: str) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     part = target.with_name(target.name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part, copy_function=shutil.copyfile)
-    part.chmod(0o755)
+    # Go's module cache is read-only, folders too; a copy of it must be deletable.
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            (part / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, part / path.relative_to(source))
     part.rename(target)
 
 
@@ -169,5 +179,7 @@ def _go(*arguments: str | Path, at: Path | None = None, **environment: str) -> s
 
 
 if __name__ == "__main__":
+    if tools().missing() and shutil.which("go") is None:
+        sys.exit(f"{', '.join(tools().missing())}: cannot be built without a Go toolchain on the PATH")
     build(tools())
     print(tools().root)

@@ -1,0 +1,207 @@
+"""A real Kubernetes control plane on this machine: etcd, API server, controllers, scheduler; nodes and pods are kwok's.
+
+kwok plays the kubelet: nodes are ready, pods become Ready, pods of Jobs complete. Nothing runs in them, so probes,
+networks and storage are not tested here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from deploy.tools import CRDS, Tools
+
+START_DEADLINE_S = 120.0
+NODES = {"cpu-1": {}, "gpu-1": {"nvidia.com/gpu": "8", "nvidia.com/mig-2g.20gb": "2"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running control plane."""
+
+    kubeconfig: Path
+    tools: Tools
+
+    def kubectl(self, *arguments: str | Path, text: str = "") -> str:
+        """What kubectl prints. Raises CalledProcessError with its error output in the message."""
+        return self._run("kubectl", *arguments, text=text)
+
+    def helm(self, *arguments: str | Path) -> str:
+        """What Helm prints. Raises CalledProcessError with its error output in the message."""
+        return self._run(str(self.tools.binary("helm")), *arguments)
+
+    def items(self, kinds: str, *, namespace: str = "") -> list[dict[str, Any]]:
+        """Objects of the kinds, in one namespace or in all."""
+        where = ("--namespace", namespace) if namespace else ("--all-namespaces",)
+        return list(json.loads(self.kubectl("get", kinds, *where, "-o", "json"))["items"])
+
+    def environment(self) -> dict[str, str]:
+        """An environment in which kubectl and Helm find this cluster and no other."""
+        return {
+            **os.environ,
+            "KUBECONFIG": str(self.kubeconfig),
+            "HELM_CACHE_HOME": str(self.kubeconfig.parent / "helm"),
+        }
+
+    def _run(self, program: str, *arguments: str | Path, text: str = "") -> str:
+        command = [program, *map(str, arguments)]
+        done = subprocess.run(
+            command, input=text or None, capture_output=True, text=True, env=self.environment(), check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+
+@contextlib.contextmanager
+def running_cluster(tools: Tools, folder: Path) -> Iterator[Cluster]:
+    """A control plane with two nodes, one of them with eight GPUs, while the block runs."""
+    token, port = secrets.token_hex(16), _free_port()
+    cluster = Cluster(_write_kubeconfig(folder, token=token, port=port), tools)
+    with contextlib.ExitStack() as processes:
+        for name, arguments in _commands(folder, token=token, port=port, tools=tools).items():
+            process = _start([str(tools.binary(name)), *arguments], log=folder / f"{name}.log")
+            processes.callback(_stop, process)
+            if name == "kube-apiserver":
+                _await(lambda: "ok" in cluster.kubectl("get", "--raw", "/readyz"), what=folder / f"{name}.log")
+        for name, extended in NODES.items():
+            cluster.kubectl("apply", "-f", "-", text=json.dumps(_node(name, extended)))
+        _await(lambda: len(_ready_nodes(cluster)) == len(NODES), what=folder / "kwok.log")
+        yield cluster
+
+
+def apply_crds(cluster: Cluster) -> None:
+    """The CRDs of KEDA, Prometheus operator, Kubeflow Trainer and Gateway API, as their modules have them."""
+    for project in CRDS:
+        folder = cluster.tools.crds / project
+        files = [p for p in sorted(folder.glob("*.yaml")) if p.name != "kustomization.yaml"]
+        cluster.kubectl("apply", "--server-side", *[word for path in files for word in ("-f", path)])
+    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+
+
+def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str, Sequence[str]]:
+    """The command lines in the order in which they start."""
+    etcd, peer = f"http://127.0.0.1:{_free_port()}", f"http://127.0.0.1:{_free_port()}"
+    tokens, key, public = folder / "tokens.csv", folder / "account.key", folder / "account.pub"
+    tokens.write_text(f'{token},admin,admin,"system:masters"\n')
+    _openssl("genrsa", "-out", key, "2048")
+    _openssl("rsa", "-in", key, "-pubout", "-out", public)
+    stages = folder / "stages.yaml"
+    stages.write_text(_stages(tools.stages))
+    kubeconfig = str(folder / "kubeconfig")
+    return {
+        "etcd": (
+            *(f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}"),
+            *(f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"),
+            f"--initial-cluster=default={peer}",
+        ),
+        "kube-apiserver": (
+            *(f"--etcd-servers={etcd}", f"--secure-port={port}", "--bind-address=127.0.0.1"),
+            *(f"--cert-dir={folder / 'certificates'}", f"--token-auth-file={tokens}"),
+            *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--advertise-address=127.0.0.1"),
+            *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={public}"),
+            "--endpoint-reconciler-type=none",  # endpoints may not lie on loopback; nothing here asks for them
+            f"--service-account-signing-key-file={key}",
+        ),
+        "kube-controller-manager": (
+            *(f"--kubeconfig={kubeconfig}", "--leader-elect=false", f"--service-account-private-key-file={key}"),
+            *("--use-service-account-credentials=false", "--secure-port=0", "--concurrent-gc-syncs=5"),
+        ),
+        "kube-scheduler": (f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"),
+        "kwok": (
+            *(f"--kubeconfig={kubeconfig}", "--manage-all-nodes=true", f"--config={stages}"),
+            "--node-ip=127.0.0.1",
+        ),
+    }
+
+
+def _stages(folder: Path) -> str:
+    """kwok's fast stages as one document."""
+    documents = [
+        document
+        for path in sorted(folder.rglob("*.yaml"))
+        if "testdata" not in path.parts
+        for document in yaml.safe_load_all(path.read_text())
+        if document and document.get("kind") == "Stage"
+    ]
+    return yaml.safe_dump_all(documents)
+
+
+def _node(name: str, extended: dict[str, str]) -> dict[str, Any]:
+    capacity = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "4Ti", **extended}
+    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "type": "kwok"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "status": {"capacity": capacity, "allocatable": capacity},
+    }
+
+
+def _ready_nodes(cluster: Cluster) -> list[str]:
+    return [
+        node["metadata"]["name"]
+        for node in cluster.items("nodes")
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
+    ]
+
+
+def _write_kubeconfig(folder: Path, *, token: str, port: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "kubeconfig"
+    # The server makes its own certificate as it starts; it listens on this machine alone.
+    server = {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": server}],
+        "users": [{"name": "admin", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+        "current-context": "test",
+    }
+    path.write_text(yaml.safe_dump(document))
+    path.chmod(0o600)
+    return path
+
+
+def _start(command: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its data goes with the test
+    process.wait()
+
+
+def _await(is_done: Callable[[], bool], *, what: Path) -> None:
+    deadline = time.monotonic() + START_DEADLINE_S
+    while True:
+        with contextlib.suppress(RuntimeError):
+            if is_done():
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what.stem} did not come up in {START_DEADLINE_S:.0f} s: {what.read_text()[-1500:]}")
+        time.sleep(0.2)
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
