@@ -18,10 +18,10 @@ SET_BY_CHART = frozenset(
     (
         *("bus", "bus_options", "artifacts_uri", "sealed_artifacts_uri", "work_dir", "member", "database_url"),
         *("metrics_host", "metrics_port", "metrics_port_file", "host", "port", "port_file", "allowed_hosts"),
-        *("exit_when_idle_s", "vllm_api_key"),
+        "exit_when_idle_s",
     )
 )
-"""Settings that values name otherwise, or that are secret: `config` refuses them."""
+"""Settings that values name otherwise: `config` refuses them, and secrets too."""
 
 
 def contracts() -> str:
@@ -37,7 +37,8 @@ def setting_names() -> list[str]:
         module = importlib.import_module(f"mendloop.{service.replace('-', '_')}.settings")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, ServiceSettings):
-                names |= set(value.model_fields)
+                secret = {name for name, field in value.model_fields.items() if "SecretStr" in str(field.annotation)}
+                names |= set(value.model_fields) - secret
     return sorted(PREFIX + name.upper() for name in names - SET_BY_CHART)
 
 

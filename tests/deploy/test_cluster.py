@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from deploy.control_plane import Cluster, apply_crds, running_cluster
 from deploy.tools import COMPONENTS, CRDS, tools
 from waiting import wait_until
 
+from mendloop.cli.cluster import ClusterSilent, Release, examine_cluster
 from mendloop.core.contracts import SERVICES
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -154,6 +155,22 @@ def test_a_production_release_is_installed_with_all_operators(empty: Cluster) ->
     present = {name.split("/")[0] for name in names(empty)}
     assert {"ScaledObject", "ScaledJob", "TriggerAuthentication", "HorizontalPodAutoscaler"} <= present
     assert {"HTTPRoute", "Ingress", "PodMonitor", "ServiceMonitor", "TrainJob"} <= present
+
+
+def test_doctor_says_what_the_release_lacks(empty: Cluster) -> None:
+    def ask(arguments: Sequence[str]) -> str:
+        try:
+            return empty.kubectl(*arguments)
+        except RuntimeError as error:
+            raise ClusterSilent(str(error)) from error
+
+    put(empty, "install")
+    findings = {finding.what: finding for finding in examine_cluster(Release(RELEASE, NAMESPACE), ask=ask)}
+    assert findings["cluster"].is_ok
+    assert findings["KEDA (services scale by lag)"].is_ok
+    assert findings["nvidia.com/gpu"].is_ok
+    assert findings["secret sql"].detail == "misses controller-url, gateway-url"
+    assert not [what for what in findings if what.startswith("pod ")]
 
 
 @pytest.mark.parametrize("kind", OPERATED)

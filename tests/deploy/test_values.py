@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from deploy.chart import Refused, rendered
+from deploy.chart import Refused, environment_of, rendered
 
 REFUSED = {
     "a misspelt value": ('kafka.bootstrapServer="k:1"', "bootstrapServer"),
@@ -53,3 +53,9 @@ def test_refusals_come_together_and_not_one_by_one() -> None:
     with pytest.raises(Refused) as refusal:
         rendered("small", 'kafka={"bootstrapServers":""}', 'database={"existingSecret":""}')
     assert "2 mistake(s)" in str(refusal.value)
+
+
+def test_a_secret_setting_may_come_from_a_secret() -> None:
+    reference = '{"name":"MENDLOOP_VLLM_API_KEY","valueFrom":{"secretKeyRef":{"name":"vllm","key":"key"}}}'
+    manifests = rendered("small", f"services.evaluator.env=[{reference}]")
+    assert environment_of(manifests, "evaluator")["MENDLOOP_VLLM_API_KEY"]["secretKeyRef"]["name"] == "vllm"

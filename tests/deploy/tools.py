@@ -179,5 +179,7 @@ def _go(*arguments: str | Path, at: Path | None = None, **environment: str) -> s
 
 
 if __name__ == "__main__":
+    if tools().missing() and shutil.which("go") is None:
+        sys.exit(f"{', '.join(tools().missing())}: cannot be built without a Go toolchain on the PATH")
     build(tools())
     print(tools().root)

@@ -278,7 +278,8 @@ livenessProbe:
   httpGet: {path: /healthz, port: metrics}
 {{ toYaml .service.probes.liveness | indent 2 }}
 readinessProbe:
-  httpGet: {path: /readyz, port: metrics}
+  # The gateway's own page also knows whether it has caught up with the log.
+  httpGet: {path: /readyz, port: {{ ternary "http" "metrics" (eq .name "gateway") }}}
 {{ toYaml .service.probes.readiness | indent 2 }}
 {{- end }}
 resources:
