@@ -77,6 +77,7 @@ export function words(name) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
+export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) : "");
 export const short = (hash) => (hash || "").slice(0, 12);
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 

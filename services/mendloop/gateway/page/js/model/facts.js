@@ -42,6 +42,7 @@ export function trends(run) {
   for (const { round, evaluation } of rounds) {
     series.get("").points.push({ round, ...evaluation.accuracy });
     for (const { slice, accuracy } of evaluation.slices) {
+      if (!slice.conditions.length) continue; // the slice of all items is the first line
       if (!series.has(slice.slice_id)) {
         series.set(slice.slice_id, { key: slice.slice_id, name: sliceName(slice), isWeak: weak.has(slice.slice_id), points: [] });
       }

@@ -89,9 +89,9 @@ export function Card({ title, note, aside, children, className = "" }) {
 }
 
 // A table that scrolls by itself on a narrow screen, also by keyboard. stack turns rows into cards there.
-export function Table({ label, head, children, stack = false }) {
+export function Table({ label, head, children, stack = false, dense = false }) {
   return html`<div class=${`scroll ${stack ? "stacks" : ""}`} tabindex="0" role="region" aria-label=${`${label}, table`}>
-    <table class=${stack ? "stack" : ""}>
+    <table class=${`${stack ? "stack" : ""} ${dense ? "dense" : ""}`}>
       <thead><tr>${head.map((cell, i) => html`<th key=${i} scope="col" class=${cell.number ? "number" : ""}>${cell.text ?? cell}</th>`)}</tr></thead>
       <tbody>${children}</tbody>
     </table>

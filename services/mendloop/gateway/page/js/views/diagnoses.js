@@ -19,7 +19,7 @@ export function Diagnoses({ run, route, wakes }) {
   if (number !== undefined && sliceId !== undefined) {
     const { arm = "" } = route.query;
     const chosen = all.find(({ round, diagnosis }) => String(round.round) === number && round.arm === arm && diagnosis.slice.slice_id === sliceId);
-    return html`<${Diagnosis} run=${run} arm=${arm} number=${number} sliceId=${sliceId} chosen=${chosen} wakes=${wakes} />`;
+    return html`<${Diagnosis} run=${run} query=${route.query} arm=${arm} number=${number} sliceId=${sliceId} chosen=${chosen} wakes=${wakes} />`;
   }
   return html`<${List} run=${run} all=${all} query=${route.query} />`;
 }
@@ -54,7 +54,7 @@ function Row({ run, round, diagnosis }) {
   </li>`;
 }
 
-function Diagnosis({ run, arm, number, sliceId, chosen, wakes }) {
+function Diagnosis({ run, query, arm, number, sliceId, chosen, wakes }) {
   const resource = useResource(withQuery(`/v1/runs/${encodeURIComponent(run.run_id)}/diagnoses/${encodeURIComponent(number)}/${encodeURIComponent(sliceId)}`, { arm }), { wakes });
   if (!chosen && resource.isLoading) return html`<${Loading} />`;
   if (!chosen && !resource.data) return html`<${Empty} title="There is no such diagnosis in this run."><a href=${runPath(run.run_id, "diagnoses")}>All diagnoses</a><//>`;
@@ -76,7 +76,7 @@ function Diagnosis({ run, arm, number, sliceId, chosen, wakes }) {
       <${Card} title="Causes considered"><${Causes} scores=${found.scores} named=${[found.cause, ...found.also]} /><//>
       <${Card} title="Proposed interventions"><${Interventions} of=${found.interventions} /><//>
     </div>
-    <${Card} title="Evidence" note="Every measurement that the verdict rests on, with its 95 % interval."><${EvidenceTable} rows=${found.rows} /><//>
+    <${Card} title="Evidence" note="Every measurement that the verdict rests on, with its 95 % interval."><${EvidenceTable} rows=${found.rows} q=${query.q} /><//>
     ${resource.error && (isAbsent(resource.error)
       ? html`<${Notice}>This gateway does not give out heat maps and attributed examples; <code>mend report</code> shows them.<//>`
       : html`<${Failure} error=${resource.error} retry=${resource.reload} what="What the evidence carries" />`)}

@@ -26,8 +26,8 @@ export function Gates({ run, route }) {
 
 function Decision({ run, round, gates }) {
   const { decision } = round;
-  const reach = Math.max(0.1, ...gates.flatMap((gate) => [Math.abs(gate.low), Math.abs(gate.high)]));
   const margin = run.recipe_facts?.margin ?? null;
+  const ordered = [...gates].sort((a, b) => Number(a.passed) - Number(b.passed));
   const title = `Round ${round.round}${round.arm ? `, arm ${round.arm}` : ""}`;
   return html`<${Card} title=${title} aside=${html`<${Verdict} passed=${decision.promoted} yes="promoted" no="rejected" />`}>
     <dl class="facts"><dt>Candidate</dt><dd><${Hash} value=${decision.checkpoint?.sha256} label="the candidate's checksum" /></dd>
@@ -36,14 +36,15 @@ function Decision({ run, round, gates }) {
     ${!gates.length
       ? html`<p class="soft">${decision.gates.length ? "No gate fits these filters." : "No gate was asked."}</p>`
       : html`<${Table} label=${`Gates of ${title}`} stack=${true} head=${["Gate", "Answer", { text: "Before", number: true }, { text: "After", number: true }, "Paired difference, points", { text: "p", number: true }, { text: "n", number: true }, "Asked for"]}>
-        ${gates.map((gate, i) => html`<${Gate} key=${i} gate=${gate} reach=${reach} margin=${margin} />`)}
+        ${ordered.map((gate, i) => html`<${Gate} key=${i} gate=${gate} margin=${margin} />`)}
       <//>
-      ${margin !== null && html`<p class="soft note">The thin mark is the margin: a loss of ${points(margin).slice(1)} points that a protected slice must rule out.</p>`}`}
+      ${margin !== null && html`<p class="soft note">Targets are drawn from −100 to +100 points, protected slices from −${(300 * margin).toFixed(0)} to +${(300 * margin).toFixed(0)}; the thin mark there is the margin, a loss of ${points(margin).slice(1)} points that must be ruled out.</p>`}`}
   <//>`;
 }
 
-function Gate({ gate, reach, margin }) {
-  const isProtected = gate.gate.includes("non_inferior") || gate.gate.includes("protected");
+function Gate({ gate, margin }) {
+  const isProtected = margin > 0 && (gate.gate.includes("non_inferior") || gate.gate.includes("protected"));
+  const reach = isProtected ? 3 * margin : 1;
   const hasFigures = gate.n > 0 && (gate.low !== gate.high || gate.before !== gate.after || gate.p_value > 0);
   const slice = sliceName(gate.slice);
   return html`<tr>
@@ -52,7 +53,7 @@ function Gate({ gate, reach, margin }) {
     <td class="number" data-label="Before">${hasFigures ? percent(gate.before) : "–"}</td>
     <td class="number" data-label="After">${hasFigures ? percent(gate.after) : "–"}</td>
     <td data-label="Paired difference">${hasFigures
-      ? html`<span class="accuracy"><${IntervalBar} value=${gate.after - gate.before} low=${gate.low} high=${gate.high} from=${-reach} to=${reach} mark=${isProtected && margin !== null ? -margin : null} kind=${gate.passed ? "good" : "bad"} />
+      ? html`<span class="accuracy"><${IntervalBar} value=${gate.after - gate.before} low=${gate.low} high=${gate.high} from=${-reach} to=${reach} mark=${isProtected && !gate.gate.includes("undecidable") ? -margin : null} kind=${gate.passed ? "good" : "bad"} />
           <span class="accuracy-text"><strong>${points(gate.after - gate.before)}</strong><span class="soft"> ${points(gate.low)} to ${points(gate.high)}</span></span></span>`
       : html`<span class="soft">not given out</span>`}</td>
     <td class="number" data-label="p">${hasFigures ? pValue(gate.p_value) : "–"}</td>

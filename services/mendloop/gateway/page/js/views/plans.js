@@ -1,6 +1,6 @@
 // What was planned, round by round: why, at what price, who agreed, and what came of it.
 import { html } from "../lib.js";
-import { clock, count, percent, sliceName, words } from "../format.js";
+import { clock, count, percent, sentence, sliceName, words } from "../format.js";
 import { splitPrice, RESOURCES } from "../model/facts.js";
 import { runPath } from "../router.js";
 import { Card, Cause, Hash, Table, Verdict } from "../parts/bits.js";
@@ -17,7 +17,7 @@ function RoundPlan({ run, round }) {
   const asked = round.approval?.question ? splitPrice(round.approval.question.summary) : null;
   const title = `Round ${round.round}${round.arm ? `, arm ${round.arm}` : ""}: ${plan ? words(plan.kind) : "waits for approval"}`;
   return html`<${Card} title=${title} aside=${round.decision && html`<${Verdict} passed=${round.decision.promoted} yes="promoted" no="rejected" />`}>
-    <p class="summary">${plan?.rationale || asked?.text}</p>
+    <p class="summary">${sentence(plan?.rationale || asked?.text)}</p>
     <dl class="facts">
       ${asked?.price.length > 0 && html`<dt>Reserves</dt><dd>${asked.price.map(({ resource, amount }) => `${count(amount)} ${RESOURCES[resource] || resource}`).join(", ")}</dd>`}
       ${plan?.train_token_limit > 0 && html`<dt>Training</dt><dd>at most ${count(plan.train_token_limit)} tokens${plan.kind === "data" ? `, ${percent(plan.replay_share, 0)} of them replayed` : ""}</dd>`}

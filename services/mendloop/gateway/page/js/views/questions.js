@@ -1,6 +1,6 @@
 // What the run waits for: the plan with its price, and the buttons that approve or reject it with a reason.
 import { html, useState } from "../lib.js";
-import { ago, count, duration } from "../format.js";
+import { ago, count, duration, sentence } from "../format.js";
 import { RESOURCES, budgets } from "../model/facts.js";
 import { may, useMe } from "../session.js";
 import { Ask } from "../parts/ask.js";
@@ -15,7 +15,7 @@ export function Questions({ run, questions, reload }) {
   return html`<div class="questions">
     ${questions.map((question) => html`<section key=${question.planId} class="question" aria-label="Waiting for your answer">
       <h2><${Icon} name="clock" />${question.isReview ? "A batch waits for review" : "A plan waits for approval"}</h2>
-      <p class="question-text">${question.summary}</p>
+      <p class="question-text">${sentence(question.summary)}</p>
       <p class="soft">Round ${question.round}, asked ${ago(question.at)}. <a href=${runPath(run.run_id, "diagnoses")}>See the diagnosis behind it</a>${question.isReview && html`, <a href=${runPath(run.run_id, "data")}>look at the data</a>`}.</p>
       <${Price} run=${run} price=${question.price} />
       ${may(me, "approve")

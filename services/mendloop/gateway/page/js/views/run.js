@@ -1,7 +1,7 @@
 // One run: what it is, what it waits for, what a person may do, and its tabs. The document is loaded once for all tabs.
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { useResource } from "../data.js";
-import { ago, clock, words } from "../format.js";
+import { ago, clock, sentence, words } from "../format.js";
 import { waitingQuestions } from "../model/facts.js";
 import { runPath } from "../router.js";
 import { may, useMe } from "../session.js";
@@ -85,8 +85,6 @@ function RunHead({ run }) {
     ${run.cancellation && run.state !== "finished" && html`<p class="summary">Cancelled by ${run.cancellation.cancelled_by || "a local user"}: ${run.cancellation.reason || "no reason given"}</p>`}
   </div>`;
 }
-
-const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 function RunId({ value }) {
   return html`<span class="hash"><code>${value}</code><button class="ghost" onClick=${() => navigator.clipboard.writeText(value)} aria-label="Copy the run's id" title="Copy"><${Icon} name="copy" /></button></span>`;
