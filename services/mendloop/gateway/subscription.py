@@ -6,7 +6,6 @@ has caught up. Either way it meets each event once, in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from google.protobuf.message import Message
@@ -23,6 +22,7 @@ from mendloop.runs.stream import LogReader, decode_cursor, encode_cursor
 BEGINNING = encode_cursor({})
 PULL_COUNT = 100
 CATCH_UP_COUNT = 500
+MAX_KNOWN = 10_000
 
 
 class Wanted(Protocol):
@@ -32,22 +32,29 @@ class Wanted(Protocol):
         """Whether a reader gets the message."""
 
 
-@dataclass(frozen=True, slots=True)
 class OfTheirRuns:
     """What a filter wants, of the runs that exist for a principal; events without a run are of nobody."""
 
-    wanted: EventFilter
-    asker: Principal
-    runs: Runs
+    def __init__(self, wanted: EventFilter, asker: Principal, runs: Runs) -> None:
+        self._wanted, self._asker, self._runs = wanted, asker, runs
+        self._known: dict[str, bool] = {}
 
     def matches(self, message: Message) -> bool:
         """Whether a reader gets the message."""
-        if not self.wanted.matches(message):
-            return False
-        run_id = run_of(message)
-        view = self.runs.view(run_id)
+        return self._wanted.matches(message) and self._sees(run_of(message))
+
+    def _sees(self, run_id: str) -> bool:
+        """Looked up once a run: who started one never changes, but may be unknown until its request was read."""
+        if run_id in self._known:
+            return self._known[run_id]
+        view = self._runs.view(run_id)
         started_by = view.request.requested_by if view is not None and view.request is not None else ""
-        return self.asker.may_see(run_id, started_by=started_by)
+        answer = self._asker.may_see(run_id, started_by=started_by)
+        if started_by or answer:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[run_id] = answer
+        return answer
 
 
 def seen_by(asker: Principal, wanted: EventFilter, *, runs: Runs) -> Wanted:

@@ -94,7 +94,7 @@ class Entrance:
             log.warning("a credential could not be checked", extra={"reason": str(error)})
             raise Busy("what checks credentials does not answer; try again in some seconds") from error
 
-    def check(self, principal: Principal, rule: Rule, *, path: str) -> None:
+    async def check(self, principal: Principal, rule: Rule, *, path: str) -> None:
         """Raises NotAllowed, or UnknownRun where the path names a run that does not exist for them."""
         assert rule.scope is not None
         principal.check(rule.scope)
@@ -102,16 +102,9 @@ class Entrance:
             return
         if rule.sight is Sight.NONE:
             raise NotAllowed(f"{principal.name} is limited to some runs, and this is not about one run")
-        self.check_run(principal, rule.run_in(path))
-
-    def check_run(self, principal: Principal, run_id: str) -> None:
-        """Raises UnknownRun where a run does not exist for them."""
-        if not self.may_see(principal, run_id):
+        run_id = rule.run_in(path)
+        if not await to_thread.run_sync(lambda: principal.may_see(run_id, started_by=self._started_by(run_id))):
             raise UnknownRun.named(run_id)
-
-    def may_see(self, principal: Principal, run_id: str) -> bool:
-        """Whether a run exists for them."""
-        return principal.limits is None or principal.may_see(run_id, started_by=self._started_by(run_id))
 
     async def record(self, deed: Deed) -> bool:
         """Write a deed down; False, and an error in the service's log with all of it, where that was not possible."""

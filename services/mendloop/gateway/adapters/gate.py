@@ -88,7 +88,7 @@ class Gate:
             if scope["method"] not in READS:
                 visit = _Visit(self._entrance, principal, connection)
                 receive, send = visit.listen(receive), visit.answer(scope, receive, send)
-            self._entrance.check(principal, rule, path=scope["path"])
+            await self._entrance.check(principal, rule, path=scope["path"])
         except Refusal as refusal:
             await problem_of(refusal)(scope, receive, send)
             return
