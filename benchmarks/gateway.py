@@ -37,7 +37,7 @@ from mendloop.core.events import envelope_for
 from mendloop.core.wire import proportion, slice_message
 from mendloop.v1 import common_pb2, evaluation_pb2
 
-READY_S, DRAIN_S = 120.0, 300.0
+READY_S, DRAIN_S = 300.0, 300.0
 JUMP = slice_message([("operation", "jump"), ("output", "long")])
 
 
@@ -198,8 +198,8 @@ def _measure(
     gateway, publisher = Gateway(folder, bus=url, port=port), Publisher(bus)
     with ExitStack() as stack:
         stack.callback(bus.close)
-        gateway.start()
         stack.callback(gateway.stop)
+        gateway.start()
         clients = Clients(gateway, streams=streams)
         stack.callback(clients.kill)
         made = _make_hooks(gateway, port=clients.port, count=hooks)

@@ -150,6 +150,14 @@ def test_failed_event_is_tried_again_and_holds_back_the_next(served: Served, rec
     assert (served.get(hook)["delivered_count"], served.get(hook)["failed_count"]) == (2, 3)
 
 
+def test_event_whose_id_no_header_can_carry_holds_nothing_back(served: Served, receiver: Receiver) -> None:
+    served.hook(receiver.url)
+    served.parts.bus.publish([one_event("a\r\nx-evil: 1"), one_event("ü"), one_event("e3")])
+    wait_until(lambda: len(receiver.posts) == 3)
+    assert [len(event_id) for event_id in receiver.ids()] == [64, 64, 2]
+    assert all("x-evil" not in post.headers for post in receiver.posts)
+
+
 def test_retry_after_is_waited_for(served: Served, receiver: Receiver) -> None:
     receiver.answer = failing_times(1, status=429, headers={"Retry-After": "3600"})
     hook = served.hook(receiver.url)

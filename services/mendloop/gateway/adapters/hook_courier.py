@@ -42,7 +42,8 @@ class _Working:
 
 
 class Courier:
-    """Starts and stops with the gateway. make_sender is called in the courier's own event loop."""
+    """Starts and stops with the gateway. make_sender is called for each round, in the courier's own event loop:
+    a pool that all hooks share would look at every connection for every request."""
 
     def __init__(
         self,
@@ -93,11 +94,10 @@ class Courier:
         self._changed, self._moved = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._journal = Journal(self._store, owner=self.owner, lost=self._let_go)
-        sender = self._make_sender()
         self._means = Means(
             self._feed,
             self._history,
-            sender,
+            self._make_sender,
             self._journal,
             self._telemetry,
             self._rules,
@@ -118,7 +118,6 @@ class Courier:
         finally:
             leave()
             await self._end(writing)
-            await sender.close()
 
     def _move(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from mendloop.core.events import Envelope
+from mendloop.core.events import Envelope, stable_hash
 from mendloop.gateway.domain.hooks import Format, Hook
 from mendloop.gateway.feed import Entry
 from mendloop.runs.fold import run_of
@@ -38,7 +38,13 @@ def letter_of(entry: Entry, *, format: Format, public_url: str, view: RunView | 
     else:
         body = entry.data.encode()
     envelope = entry.envelope
-    return Letter(envelope.event_id, envelope.event_type, run_id, made_at(envelope), body)
+    return Letter(_plain_id(envelope.event_id), envelope.event_type, run_id, made_at(envelope), body)
+
+
+def _plain_id(event_id: str) -> str:
+    """The id, or a hash of one that no HTTP header can carry: it would hold its hook back for a day."""
+    is_plain = event_id.isascii() and event_id.isprintable() and event_id == event_id.strip() and event_id
+    return event_id if is_plain else stable_hash("webhook-id", event_id)
 
 
 def test_letter(hook: Hook, *, event_id: str, now: datetime) -> Letter:

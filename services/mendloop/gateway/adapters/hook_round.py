@@ -41,7 +41,7 @@ class Means:
 
     feed: Feed
     history: Bus
-    sender: Sender
+    make_sender: Callable[[], Sender]
     journal: Journal
     telemetry: Telemetry
     rules: Rules
@@ -75,6 +75,7 @@ class Round:
         self._progress = hook.progress
         self._not_before = datetime.fromisoformat(hook.progress.not_before) if hook.progress.not_before else None
         self._stop = asyncio.Event()
+        self._sender = means.make_sender()
 
     def stop(self) -> None:
         """End after the try at work."""
@@ -82,6 +83,12 @@ class Round:
 
     async def run(self) -> None:
         """Deliver."""
+        try:
+            await self._run()
+        finally:
+            await self._sender.close()
+
+    async def _run(self) -> None:
         subscription = Subscription(
             self._means.feed, self._means.history, wanted=wanted_by(self.hook), cursor=self._progress.cursor
         )
@@ -94,8 +101,8 @@ class Round:
             for entry in entries:
                 if self._is_too_old(entry):
                     continue
-                await self._deliver(entry)
-                if not self._goes_on():
+                is_done = await self._deliver(entry)
+                if not is_done or not self._goes_on():
                     return
             self._move(subscription)
             if not entries and not subscription.is_behind:
@@ -118,23 +125,26 @@ class Round:
             self._progress = replace(self._progress, cursor=subscription.cursor, not_before=not_before)
             self._means.journal.note(self.hook, self._progress)
 
-    async def _deliver(self, entry: Entry) -> None:
-        """Try an event until it is done with, the hook is disabled, or we stop."""
+    async def _deliver(self, entry: Entry) -> bool:
+        """Try an event until it is done with, the hook is disabled, or we stop; whether it is done with."""
         means = self._means
         view = means.feed.runs.view(run_of(entry.message)) if self.hook.format == "slack" else None
         letter = letter_of(entry, format=self.hook.format, public_url=means.rules.public_url, view=view)
         is_done = False
-        while not is_done and await self._is_due() and self._goes_on():
+        while not is_done:
+            await self._until_due()
             await means.journal.room()
+            if not self._goes_on():
+                return False
             at = means.clock()
-            answer = await post(means.sender, self.hook, letter, now=at)
+            answer = await post(self._sender, self.hook, letter, now=at)
             is_done = self._note(letter, answer, cursor=entry.cursor, at=at)
+        return True
 
-    async def _is_due(self) -> bool:
+    async def _until_due(self) -> None:
         wait_s = self._progress.next_attempt_at - self._means.clock()
         if wait_s > 0:
             await self._either(asyncio.sleep(wait_s))
-        return True
 
     async def _either(self, waited: Coroutine[object, object, object]) -> None:
         """Wait for something, or for the order to stop."""

@@ -18,7 +18,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpcore
-import httpx
 
 from mendloop.gateway.domain.addresses import Network, may_reach
 from mendloop.gateway.domain.hooks import MAX_DETAIL_LENGTH, Answer
@@ -99,12 +98,10 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
 class Sender:
     """Posts bodies, each within timeout_s from the name's resolution to the status."""
 
-    def __init__(
-        self, gate: Gate, *, timeout_s: float, connection_limit: int, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, gate: Gate, *, timeout_s: float, connection_limit: int, tls: ssl.SSLContext) -> None:
         self._timeout_s = timeout_s
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or httpx.create_ssl_context(),
+            ssl_context=tls,
             max_connections=connection_limit,
             max_keepalive_connections=connection_limit,
             keepalive_expiry=KEEP_CONNECTION_S,

@@ -6,10 +6,11 @@ the hook's version is the one that the replica loaded; so a person's change is n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 
-from sqlalchemy import Engine, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, case, delete, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
 from mendloop.database.engine import reading, retryable
@@ -25,6 +26,7 @@ class HookStore:
 
     def __init__(self, engine: Engine, *, sealing: Sealing, keep_attempts: int = KEEP_ATTEMPTS) -> None:
         self._engine, self._sealing, self._keep_attempts = engine, sealing, keep_attempts
+        self._untrimmed: Counter[str] = Counter()
 
     def add(self, hook: Hook, *, limit: int) -> bool:
         """Write a new hook; False where there are as many as the limit says."""
@@ -119,18 +121,26 @@ class HookStore:
                 if not db.execute(update(hooks).where(*mine).values(asdict(at))).rowcount:
                     lost.add(hook_id)
             rows = [attempt_values(attempt) for attempt in tried]
-            named = {row["hook_id"] for row in rows}
-            known = set(db.execute(select(hooks.c.hook_id).where(hooks.c.hook_id.in_(named))).scalars())
+            named = Counter(row["hook_id"] for row in rows)
+            known = set(db.execute(select(hooks.c.hook_id).where(hooks.c.hook_id.in_(list(named)))).scalars())
             if kept := [row for row in rows if row["hook_id"] in known]:
                 db.execute(plain_insert(attempts), kept)
             for hook_id in known:
-                oldest = (
-                    select(attempts.c.attempt_id)
-                    .where(attempts.c.hook_id == hook_id)
-                    .order_by(attempts.c.attempt_id.desc())
-                    .offset(self._keep_attempts)
-                    .limit(1)
-                    .scalar_subquery()
-                )
-                db.execute(delete(attempts).where(attempts.c.hook_id == hook_id, attempts.c.attempt_id <= oldest))
+                self._trim(db, hook_id, named[hook_id])
         return lost
+
+    def _trim(self, db: Connection, hook_id: str, written: int) -> None:
+        """Keep the newest attempts. Finding the oldest reads as many rows, so it is done for every tenth part."""
+        self._untrimmed[hook_id] += written
+        if self._untrimmed[hook_id] <= self._keep_attempts // 10:
+            return
+        self._untrimmed[hook_id] = 0
+        oldest = (
+            select(attempts.c.attempt_id)
+            .where(attempts.c.hook_id == hook_id)
+            .order_by(attempts.c.attempt_id.desc())
+            .offset(self._keep_attempts)
+            .limit(1)
+            .scalar_subquery()
+        )
+        db.execute(delete(attempts).where(attempts.c.hook_id == hook_id, attempts.c.attempt_id <= oldest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import httpx
 from anyio import to_thread
 from sqlalchemy import Engine
 
@@ -42,19 +43,18 @@ class Webhooks:
         self, engine: Engine, *, feed: Feed, history: Bus, telemetry: Telemetry, options: WebhookOptions
     ) -> None:
         self.store = HookStore(engine, sealing=Sealing(options.keys))
+        tls = httpx.create_ssl_context()
         gate = Gate(options.allowed_networks, resolve=options.resolve)
         self.courier = Courier(
             self.store,
             feed=feed,
             history=history,
-            make_sender=lambda: Sender(
-                gate, timeout_s=options.timeout_s, connection_limit=options.limits.hook_count + 1
-            ),
+            make_sender=lambda: Sender(gate, timeout_s=options.timeout_s, connection_limit=1, tls=tls),
             telemetry=telemetry,
             rules=options.rules,
             owner=options.owner,
         )
-        self._sender = Sender(gate, timeout_s=options.timeout_s, connection_limit=TEST_CONNECTIONS)
+        self._sender = Sender(gate, timeout_s=options.timeout_s, connection_limit=TEST_CONNECTIONS, tls=tls)
         self.desk = HookDesk(
             self.store,
             feed=feed,

@@ -12,6 +12,7 @@ from mendloop.gateway.domain.hooks import Secret
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
+MAX_SECRETS = 4
 
 
 def secret_text(raw: bytes) -> str:
@@ -35,10 +36,12 @@ def signing_headers(
 
 
 def rotated(secrets: Iterable[Secret], *, fresh: str, now: float, overlap_s: float) -> tuple[Secret, ...]:
-    """The fresh secret first; those before it sign until the overlap is over, or until they are over anyway."""
+    """The fresh secret first; those before it sign until the overlap is over, or until they are over anyway. At most
+    MAX_SECRETS sign, the newest."""
     kept = [s for s in secrets if s.expires_at is None or now < s.expires_at]
     ends = [min(now + overlap_s, s.expires_at or now + overlap_s) for s in kept]
-    return (Secret(fresh), *(Secret(s.text, end) for s, end in zip(kept, ends, strict=True) if end > now))
+    before = [Secret(s.text, end) for s, end in zip(kept, ends, strict=True) if end > now]
+    return (Secret(fresh), *before[: MAX_SECRETS - 1])
 
 
 def _signature(secret: str, *, event_id: str, timestamp: int, body: bytes) -> str:
