@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,19 +134,21 @@ def test_what_the_gateways_image_installs_runs_and_knows_its_parts(tmp_path: Pat
     parts = {part["name"] for part in json.loads((venv / "share/sbom/mendloop.cdx.json").read_text())["components"]}
     assert {"mendloop", "fastapi", "kafka-python", "s3fs"} <= parts
     assert not {"torch", "uv", "cyclonedx-bom"} & parts
-    assert_gateway_runs(venv / "bin" / "mend", tmp_path)
+    assert_gateway_runs(venv / "bin" / "python", tmp_path)
 
 
-def assert_gateway_runs(mend: Path, folder: Path) -> None:
-    import urllib.request
-
+def assert_gateway_runs(python: Path, folder: Path) -> None:
     port_file = folder / "port"
-    environment = {"PATH": "/usr/bin:/bin", "SERVICE": "gateway", "HOME": str(folder)}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
     settings = {"MENDLOOP_PORT": "0", "MENDLOOP_PORT_FILE": str(port_file), "MENDLOOP_WORK_DIR": str(folder)}
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [mend, "serve", "gateway"], env={**environment, **settings}, cwd=folder, stdout=output, stderr=output
+            [python, "-m", "mendloop.gateway"],
+            env={**environment, **settings},
+            cwd=folder,
+            stdout=output,
+            stderr=output,
         )
     try:
         wait_until(lambda: port_file.exists() or process.poll() is not None, deadline_s=90)

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.kafka import KafkaBus
+from mendloop.bus.kafka_client import repeated
 from mendloop.bus.receipts import StoredReceipts
 from mendloop.bus.runtime import Emit, Event, Worker
 from mendloop.core.contracts import contract_of
@@ -41,7 +42,7 @@ def lag_as_keda_counts(bootstrap: str, *, group: str, topic: str) -> int:
     """The log's end less the committed offset; all of it where nothing is committed (offsetResetPolicy earliest)."""
     places = [TopicPartition(topic, number) for number in range(2)]
     with KafkaAdminClient(bootstrap_servers=[bootstrap]) as admin:
-        committed = admin.list_group_offsets({group: places}).get(group, {})
+        committed = repeated(lambda: admin.list_group_offsets({group: places})).get(group, {})
     consumer = KafkaConsumer(bootstrap_servers=[bootstrap])
     ends = consumer.end_offsets(places)
     consumer.close()

@@ -132,6 +132,7 @@ def serve(service: Annotated[str, typer.Argument(help=", ".join(SERVICES))]) -> 
     """Run one service in the foreground; its settings come from MENDLOOP_ variables."""
     if service not in SERVICES:
         raise typer.BadParameter(f"{service!r} is no service; choose one of {', '.join(SERVICES)}")
+    sys.argv = [f"mend serve {service}"]  # a service reads its own arguments there; these were ours
     runpy.run_module(f"mendloop.{service.replace('-', '_')}", run_name="__main__")
 
 

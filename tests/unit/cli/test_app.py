@@ -78,3 +78,10 @@ def test_doctor_finds_a_store_that_cannot_be_written(
     monkeypatch.setenv("MENDLOOP_ARTIFACTS_URI", f"file://{blocked}/store")
     assert _run(monkeypatch, "--home", str(tmp_path / "home"), "doctor") == 1
     assert "missing" in capsys.readouterr().out
+
+
+def test_serve_hands_a_service_none_of_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MENDLOOP_DATABASE_URL", "mysql://nobody@nowhere/none")
+    monkeypatch.setattr(sys, "argv", ["mend", "serve", "controller"])
+    with pytest.raises(SystemExit, match=r"the controller cannot start.*mysql"):
+        main()
