@@ -112,7 +112,7 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
 def test_promtool_accepts_the_rules_and_every_case() -> None:
     require_monitoring()
     for command in (["check", "rules", str(RULES)], ["test", "rules", *map(str, sorted(CASES.glob("*.yaml")))]):
-        done = subprocess.run(["promtool", *command], capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(["promtool", *command], capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
