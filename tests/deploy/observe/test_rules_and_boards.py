@@ -112,13 +112,32 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
 def test_promtool_accepts_the_rules_and_every_case() -> None:
     require_monitoring()
     for command in (["check", "rules", str(RULES)], ["test", "rules", *map(str, sorted(CASES.glob("*.yaml")))]):
-        done = subprocess.run(["promtool", *command], capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(["promtool", *command], capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_committed_dashboards_are_what_the_generator_makes(tmp_path: Path) -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="needs grafana-foundation-sdk: uv pip install it")
     code = f"import generate, pathlib; generate.OUT = pathlib.Path({str(tmp_path)!r}); generate.main()"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "deploy" / "grafana", check=True, timeout=100)
+    subprocess.run([sys.executable, "-B", "-c", code], cwd=ROOT / "deploy" / "grafana", check=True, timeout=100)
     made = {path.name: path.read_text() for path in tmp_path.glob("*.json")}
     assert made == {path.name: path.read_text() for path in BOARDS.glob("*.json")}
+
+
+def test_the_configuration_for_one_machine_is_valid_and_follows_the_port_files(tmp_path: Path) -> None:
+    require_monitoring()
+    config = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+    done = subprocess.run(
+        ["promtool", "check", "config", str(config)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 rule files found" in done.stdout
+    ports = tmp_path / "ports"
+    ports.mkdir()
+    (ports / "trainer-0").write_text("4711")
+    (ports / "evaluator-0").write_text("")  # started, and not listening yet
+    code = f"import targets, pathlib; print(targets.targets(pathlib.Path({str(tmp_path)!r})))"
+    shown = subprocess.run(
+        [sys.executable, "-B", "-c", code], cwd=config.parent, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(shown.stdout) == [{"targets": ["127.0.0.1:4711"], "labels": {"replica": "trainer-0"}}]
