@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import Message
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, false, func, or_, select, tuple_
+from sqlalchemy import Connection, Engine, Select, and_, func, or_, select, tuple_
 
 from mendloop.core.events import Envelope
 from mendloop.database.engine import reading, retryable
 from mendloop.gateway.adapters.event_rows import event_of, moment
 from mendloop.gateway.adapters.run_tables import dead_letters, events, runs, slice_scores, slices
-from mendloop.gateway.domain.access import Principal, RunLimits
+from mendloop.gateway.adapters.seen_runs import seen_by
+from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.paging import Page, cut, decode_key
 from mendloop.gateway.domain.run_lines import LetterLine, RunLine, SliceLine, TrendPoint
 from mendloop.runs.values import Cost
@@ -40,9 +41,9 @@ class RunQueries:
         """Runs of the asker, newest first; q is looked for in names, people, slices, causes and summaries, in any
         case."""
         after = decode_key(cursor, (int, str))
-        wanted = select(runs)
-        if asker.limits is not None:
-            wanted = wanted.where(self._is_seen_by(asker, asker.limits))
+        dialect = self._engine.dialect.name
+        seen = seen_by(asker, run_id=runs.c.run_id, started_by=runs.c.requested_by, dialect=dialect)
+        wanted = select(runs).where(seen)
         if state:
             wanted = wanted.where(runs.c.state == state)
         if outcome:
@@ -56,18 +57,6 @@ class RunQueries:
             found = db.execute(ordered.where(place < after) if after else ordered).all()
         keys = [(row.started_us, row.run_id) for row in found]
         return cut([_run(row) for row in found], limit=limit, total=total, keys=keys)
-
-    def _is_seen_by(self, asker: Principal, limits: RunLimits) -> ColumnElement[bool]:
-        """Principal.may_see as a condition: GLOB is case-sensitive on SQLite as LIKE is on PostgreSQL."""
-        seen: list[ColumnElement[bool]] = [false()]
-        if limits.own and asker.who:
-            seen.append(runs.c.requested_by == asker.who)
-        for pattern in limits.patterns:
-            if self._engine.dialect.name == "sqlite":
-                seen.append(runs.c.run_id.op("GLOB")(pattern))
-            else:
-                seen.append(runs.c.run_id.like(_like(pattern), escape="\\"))
-        return or_(*seen)
 
     def list_slices(
         self, run_id: str, *, limit: int, cursor: str = "", q: str = "", cause: str = "", is_weak: bool | None = None
@@ -124,12 +113,6 @@ class RunQueries:
             wanted = wanted.where(events.c.slice_id == slice_id)
         with retryable(), self._engine.begin() as db:
             return [event_of(row) for row in db.execute(wanted.order_by(events.c.serial))]
-
-
-def _like(pattern: str) -> str:
-    """A pattern with * and ? as LIKE has it."""
-    literal = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return literal.replace("*", "%").replace("?", "_")
 
 
 def letter_line(row: Any) -> LetterLine:
