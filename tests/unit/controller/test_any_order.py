@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mendloop.bus.runtime import Event
+from mendloop.controller.domain.records import PlanState
 from mendloop.v1 import checkpoint_pb2, diagnosis_pb2, intervention_pb2, loop_pb2
 
 ARMS = ["random", "directly-sampled", {"oracle": {"verb": "jump"}}]
@@ -174,10 +175,14 @@ def test_events_that_come_twice_change_nothing(data: st.DataObject) -> None:
     assert len({event.event_id for event in world.sent}) == len(other.runs.handled)
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize("name", ["two rounds", "control arms"])
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
-def test_cancellation_at_any_moment_finishes_the_run_exactly_once(data: st.DataObject) -> None:
-    world = _in_order("two rounds")
+def test_cancellation_at_any_moment_finishes_the_run_exactly_once(name: str, data: st.DataObject) -> None:
+    world = _in_order(name)
     cancel = world.event(loop_pb2.LoopCancelled(position=world.position()))
     order = data.draw(st.permutations([*world.sent, cancel]))
-    assert len(of(_again(world, order).emitted, loop_pb2.LoopFinished)) == 1
+    other = _again(world, order)
+    assert len(of(other.emitted, loop_pb2.LoopFinished)) == 1
+    assert all(row.is_settled for row in other.state().reservations)
+    assert not [plan for plan in other.state().plans if plan.arm and plan.state is PlanState.PUBLISHED]

@@ -88,7 +88,7 @@ PRICED = BudgetSettings(gpu_s=100, teacher_tokens=1000, money=10, prices={"gpu_h
 
 def test_plan_reserves_its_share_of_what_is_left_of_gpu_seconds_tokens_and_money() -> None:
     ledger = settle(reserve("p1", {GPU_S: 50, MONEY: 5}), "p1", metered={GPU_S: 20, MONEY: 2})
-    rules = {"need": Usage(gpu_s=1), "outside": Usage(gpu_s=20), "rounds_left": 2, "has_teacher": True}
+    rules = {"need": Usage(gpu_s=1), "outside": Usage(gpu_s=20), "parts_left": 2, "has_teacher": True}
     asked = metered_requests(ledger, PRICED, **rules)
     assert asked == pytest.approx({GPU_S: (100 - 20 - 20) / 2, TEACHER_TOKENS: 500, MONEY: (10 - 2 - 0.2) / 2})
     assert metered_requests(ledger, BudgetSettings(), **rules) == {}
