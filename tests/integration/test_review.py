@@ -64,7 +64,7 @@ class FakeTraining:
     def hold(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Iterator[None]:
         yield
 
-    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool]) -> Trained:
+    def train(self, job: TrainingJob, *, is_stopping: Callable[[], bool], gpu_s_limit: float | None = None) -> Trained:
         self.trained.append(job)
         checkpoint = self.store.put(job.job_id.encode(), media_type="text/plain")
         return Trained(checkpoint, TrainingReport(job, (), ((1, 0.5),), 1, 700, 1.0, 1.0, ""), gpu_s=0.0)

@@ -25,7 +25,7 @@ from mendloop.submission import submit as submission
 from mendloop.v1 import loop_pb2
 
 DAY_S = 86_400.0
-FAST, SLOW = Rate(100, 1000), Rate(0.5, 3)
+FAST, SLOW = Rate(100, 1000), Rate(0.001, 3)  # so slow that a busy machine does not matter
 Headers = dict[str, str]
 EVERYBODY = {"/healthz", "/readyz", "/metrics", "/", "/dead-letters", "/subscriptions", "/keys", "/favicon.ico"}
 
@@ -376,14 +376,15 @@ def test_page_of_another_site_signs_nobody_in(client: TestClient, site: str) -> 
     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 
 
-def test_guessing_a_token_is_slowed_and_said_in_the_audit_log(client: TestClient) -> None:
-    answers = [client.post("/v1/session", json={"token": f"guess {n}"}) for n in range(12)]
-    assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 2
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 6
-    assert client.post("/v1/session", json={"token": LOCAL_TOKEN}).status_code == 429
-    assert client.get("/v1/me", headers=ADMIN).status_code == 200  # who is known goes on
-    entries = client.get("/v1/audit", headers=ADMIN).json()["entries"]
-    assert [entry["result"] for entry in entries] == ["401"] * 10
+def test_guessing_a_token_is_slowed_and_said_in_the_audit_log(tmp_path: Path) -> None:
+    with _client(gateway(tmp_path, is_open=False, rates=Rates(FAST, FAST, SLOW))) as client:
+        answers = [client.post("/v1/session", json={"token": f"guess {n}"}) for n in range(5)]
+        assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 2
+        assert int(answers[-1].headers["retry-after"]) <= 1000
+        assert client.post("/v1/session", json={"token": LOCAL_TOKEN}).status_code == 429
+        assert client.get("/v1/me", headers=ADMIN).status_code == 200  # who is known goes on
+        entries = client.get("/v1/audit", headers=ADMIN).json()["entries"]
+        assert [entry["result"] for entry in entries] == ["401"] * 3
 
 
 @pytest.mark.parametrize(
@@ -396,7 +397,7 @@ def test_who_asks_too_often_waits(tmp_path: Path, rates: Rates, what: str) -> No
         answers = [client.get("/v1/me", headers=ADMIN) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
         assert what in answers[-1].json()["detail"]
-        assert answers[-1].headers["retry-after"] == "2"
+        assert 900 <= int(answers[-1].headers["retry-after"]) <= 1000
         assert client.get("/healthz").status_code == 200
 
 
