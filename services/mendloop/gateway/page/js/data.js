@@ -48,9 +48,9 @@ export function usePages(path, query, { field, limit = 50, wakes = null } = {}) 
     try {
       const page = await getJson(withQuery(path, { ...query, limit: size, cursor }));
       if (serial && serial !== asked.current) return;
-      setState((now) => (now.key !== key && cursor ? now : merged(now.key === key ? now : null, page, { key, field, cursor, size })));
+      setState((now) => (now.key !== key && cursor ? now : merged(now.key === key ? now : null, page, { key, path, field, cursor, size })));
     } catch (error) {
-      if (!serial || serial === asked.current) setState((now) => (now.key === key ? { ...now, error } : { key, items: [], error }));
+      if (!serial || serial === asked.current) setState((now) => (now.key === key ? { ...now, error } : { key, path, items: [], error }));
     }
   }, [key]);
   useEffect(() => {
@@ -58,20 +58,21 @@ export function usePages(path, query, { field, limit = 50, wakes = null } = {}) 
   }, [load]);
   useReload(load, wakes);
   const isMine = state.key === key;
-  const shown = isMine ? state : { items: [], error: null };
+  // While another filter is being asked for, what was there stays: a list that empties at each letter cannot be used.
+  const shown = isMine || state.path === path ? state : { items: [], error: null };
   return {
-    items: shown.items, total: shown.total, first: shown.first, error: shown.error, isLoading: !isMine,
-    more: Boolean(shown.cursor), loadMore: () => load(shown.cursor), reload: () => load(),
+    items: shown.items, total: shown.total, first: shown.first, error: shown.error, isLoading: !isMine && !shown.items.length,
+    more: isMine && Boolean(shown.cursor), loadMore: () => load(shown.cursor), reload: () => load(),
   };
 }
 
-function merged(old, page, { key, field, cursor, size }) {
+function merged(old, page, { key, path, field, cursor, size }) {
   const fresh = page[field] || [];
   const known = cursor && old ? old.items : [];
   const isLonger = !cursor && old && old.items.length > size && page.next_cursor;
   const items = isLonger ? [...fresh, ...old.items.slice(fresh.length)] : [...known, ...fresh];
   const next = isLonger ? old.cursor : page.is_end ? "" : page.next_cursor; // a log has a cursor after its last event too
-  return { key, items, cursor: next, total: page.total, first: cursor && old ? old.first : page, error: null };
+  return { key, path, items, cursor: next, total: page.total, first: cursor && old ? old.first : page, error: null };
 }
 
 function useReload(load, wakes) {

@@ -2,7 +2,7 @@
 import { html, render, useEffect, useRef } from "./lib.js";
 import { follow, pauseWhileHidden, restart } from "./live.js";
 import { listenToLinks, useRoute } from "./router.js";
-import { loadSession, signInFromAddress, signIns } from "./session.js";
+import { openSession, signIns } from "./session.js";
 import { useStore } from "./store.js";
 import { listenToKeys } from "./keys.js";
 import { Announcer } from "./parts/announcer.js";
@@ -55,6 +55,4 @@ root.textContent = "";
 listenToLinks();
 listenToKeys();
 pauseWhileHidden();
-loadSession()
-  .then(signInFromAddress)
-  .then(() => render(html`<${App} />`, root));
+openSession().then(() => render(html`<${App} />`, root));

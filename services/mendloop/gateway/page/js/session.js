@@ -7,7 +7,7 @@ export const me = createStore(OPEN);
 // Counts sign-ins; views that take it as a key start afresh with the new rights.
 export const signIns = createStore(0);
 
-export async function loadSession() {
+async function loadSession() {
   const session = await quietly("/v1/session");
   if (session?.csrf_token) setCsrfToken(session.csrf_token);
   const known = await quietly("/v1/me");
@@ -33,11 +33,11 @@ export async function signOut() {
 }
 
 // The gateway prints its address with the token behind a #, which no browser sends: it is taken from there, and out of sight.
-export async function signInFromAddress() {
+export async function openSession() {
   const token = location.hash.startsWith("#token=") ? decodeURIComponent(location.hash.slice(7)) : "";
-  if (!token) return;
+  if (!token) return loadSession();
   history.replaceState(null, "", location.pathname + location.search);
-  await signIn(token).catch(() => signInNeeded.set(true));
+  return signIn(token).catch(() => signInNeeded.set(true));
 }
 
 export function useMe() {

@@ -68,7 +68,7 @@ function Node({ node, x, y, isChosen, className, choose }) {
 }
 
 // A diagnosis is labelled by its cause as the contract writes it.
-const spoken = (label) => (/^[A-Z_]+$/.test(label) ? words(label) : String(label));
+const spoken = (label) => String(label).replace(/^[A-Z][A-Z_]{3,}/, words);
 const cut = (text) => (String(text).length > 19 ? `${String(text).slice(0, 18)}…` : String(text));
 
 // A long edge runs along the bottom, so that it crosses no node between its ends.
