@@ -31,7 +31,7 @@ from mendloop.gateway.adapters.run_writing import (
     stored_cursor,
     write_events,
     write_places,
-    write_run,
+    write_runs,
 )
 from mendloop.gateway.adapters.same_log import require_same_log
 from mendloop.gateway.adapters.view_cache import Folded, ViewCache
@@ -181,8 +181,7 @@ class RunBook:
         kept = [event for event in fresh if id(event) in told]  # in the order of the log
         if kept:
             write_events(db, kept)
-        for fold in folds:
-            write_run(db, fold)
+        write_runs(db, folds)
         write_places(db, self._reader.cursor, known=known)
         return [fold.folded for fold in folds], dropped
 

@@ -70,15 +70,17 @@ def write_events(db: Connection, kept: Sequence[StreamEvent]) -> None:
         db.execute(insert(db, dead_letters).on_conflict_do_nothing(), rows)
 
 
-def write_run(db: Connection, fold: NewFold) -> None:
-    """The run's line, and the slices of which its new events tell something."""
-    view, event_count = fold.folded
-    _upsert(db, runs, [run_row(view, event_count=event_count)])
-    touched = set[str]().union(*(touched_slices(event.message) for event in fold.new))
-    if not touched:
-        return
-    lines, scores = slice_rows(view, touched=touched)
-    for table, rows in ((slices, lines), (slice_scores, scores)):
+def write_runs(db: Connection, folds: Sequence[NewFold]) -> None:
+    """The line of each run, and the slices of which its new events tell something: one statement a table."""
+    lines, told, scores = [], [], []
+    for (view, event_count), new in folds:
+        lines.append(run_row(view, event_count=event_count))
+        touched = set[str]().union(*(touched_slices(event.message) for event in new))
+        if touched:
+            of_run, scores_of_run = slice_rows(view, touched=touched)
+            told += of_run
+            scores += scores_of_run
+    for table, rows in ((runs, lines), (slices, told), (slice_scores, scores)):
         if rows:
             _upsert(db, table, rows)
 
