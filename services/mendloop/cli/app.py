@@ -209,16 +209,28 @@ def subscribe(
     ] = None,
     run_id: Annotated[str, typer.Option("--run", help="Only this run.")] = "",
     cause: Annotated[list[str] | None, typer.Option(help="Only verdicts with this cause; may be repeated.")] = None,
+    weak_slice: Annotated[
+        list[str] | None,
+        typer.Option("--slice", help="Only this slice (id, or verb=jump,output=long); may be repeated."),
+    ] = None,
     from_start: Annotated[bool, typer.Option(help="Begin with the oldest event.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="File that keeps the place; begun again, it goes on there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Print failure events as they happen (default: EvalFailed); Ctrl-C ends it."""
     try:
-        wanted = EventFilter.of(types=event_type or ["EvalFailed"], runs=[run_id] if run_id else [], causes=cause or [])
+        wanted = EventFilter.of(
+            types=event_type or ["EvalFailed"],
+            runs=[run_id] if run_id else [],
+            causes=cause or [],
+            slices=weak_slice or [],
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with _interruptible(""):
-        print_events(context.obj.bus(), wanted=wanted, from_start=from_start, as_json=as_json)
+        print_events(context.obj.bus(), wanted=wanted, from_start=from_start, as_json=as_json, resume=resume)
 
 
 @app.command()
