@@ -30,6 +30,7 @@ from mendloop.cli.follow import print_events
 from mendloop.cli.import_eval import import_eval
 from mendloop.cli.live import result_table, run_panel, run_table
 from mendloop.cli.steering import COMMANDS as STEERING_COMMANDS
+from mendloop.cli.tracking import export_run
 from mendloop.cli.viewing import view_of
 from mendloop.core.contracts import SERVICES
 from mendloop.core.errors import MendloopError
@@ -59,6 +60,7 @@ for _command in STEERING_COMMANDS:
     app.command()(_command)
 app.command("export")(export_batch)
 app.command("import")(import_review)
+app.command("export-run")(export_run)
 console = Console()
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]
