@@ -38,6 +38,7 @@ FOLDERS = {
     "runs": "a run as people see it: the fold of its events",
     "submission": "recipe to run",
     "suites": "suites from elsewhere",
+    "trackers": "a run in MLflow and Weights & Biases",
     "trainer": "training jobs",
     "callback": "evaluations inside anybody's Hugging Face training",
     "v1": "generated protobuf",

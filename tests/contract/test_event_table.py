@@ -46,3 +46,13 @@ def test_regenerating_the_protos_changes_nothing(tmp_path: Path) -> None:
     for fresh in tmp_path.rglob("*_pb2.py"):
         committed = ROOT / "services" / fresh.relative_to(tmp_path)
         assert committed.read_text() == fresh.read_text(), f"{committed.name} is stale: run `make protos`"
+
+
+def test_topic_map_for_subscribers_names_every_topic_with_its_message_and_key() -> None:
+    text = (ROOT / "docs" / "subscribe.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `mendloop.")]
+    found = {tuple(cell.strip().strip("`") for cell in row.strip("|").split("|"))[:3] for row in rows}
+    assert found == {
+        (contract.topic, contract.message.DESCRIPTOR.name, contract.message.DESCRIPTOR.file.name.rpartition("/")[2])
+        for contract in CONTRACTS
+    }

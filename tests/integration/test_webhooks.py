@@ -201,12 +201,12 @@ def test_hook_that_fails_too_long_is_disabled_and_loses_nothing(tmp_path: Path, 
 def test_dead_and_slow_receivers_hold_up_nobody_else(served: Served, receiver: Receiver) -> None:
     release = threading.Event()
     with receiving() as slow:
-        slow.answer = lambda post: (release.wait(20), OK)[1]
+        slow.answer = lambda post: (release.wait(90), OK)[1]
         hooks = [served.hook(slow.url) for _ in range(10)]
         dead = [served.hook("http://127.0.0.1:9/") for _ in range(10)]
         served.hook(receiver.url)
         served.parts.bus.publish(data_run("r1"))
-        wait_until(lambda: len(receiver.posts) == 19)
+        wait_until(lambda: len(receiver.posts) == 19, deadline_s=60)
         assert not release.is_set()
         assert wait_until(lambda: [served.get(hook)["last_error"] for hook in dead][-1])
         release.set()

@@ -32,6 +32,7 @@ from mendloop.cli.import_eval import import_eval
 from mendloop.cli.keys import keys_app
 from mendloop.cli.live import result_table, run_panel, run_table
 from mendloop.cli.steering import COMMANDS as STEERING_COMMANDS
+from mendloop.cli.tracking import export_run
 from mendloop.cli.viewing import view_of
 from mendloop.core.contracts import SERVICES
 from mendloop.core.errors import MendloopError
@@ -62,6 +63,7 @@ for _command in STEERING_COMMANDS:
     app.command()(_command)
 app.command("export")(export_batch)
 app.command("import")(import_review)
+app.command("export-run")(export_run)
 console = Console()
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]
@@ -216,16 +218,28 @@ def subscribe(
     ] = None,
     run_id: Annotated[str, typer.Option("--run", help="Only this run.")] = "",
     cause: Annotated[list[str] | None, typer.Option(help="Only verdicts with this cause; may be repeated.")] = None,
+    weak_slice: Annotated[
+        list[str] | None,
+        typer.Option("--slice", help="Only this slice (id, or verb=jump,output=long); may be repeated."),
+    ] = None,
     from_start: Annotated[bool, typer.Option(help="Begin with the oldest event.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="File that keeps the place; begun again, it goes on there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Print failure events as they happen (default: EvalFailed); Ctrl-C ends it."""
     try:
-        wanted = EventFilter.of(types=event_type or ["EvalFailed"], runs=[run_id] if run_id else [], causes=cause or [])
+        wanted = EventFilter.of(
+            types=event_type or ["EvalFailed"],
+            runs=[run_id] if run_id else [],
+            causes=cause or [],
+            slices=weak_slice or [],
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with _interruptible(""):
-        print_events(context.obj.bus(), wanted=wanted, from_start=from_start, as_json=as_json)
+        print_events(context.obj.bus(), wanted=wanted, from_start=from_start, as_json=as_json, resume=resume)
 
 
 @app.command()
