@@ -13,6 +13,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
             *(f"--cert-dir={folder / 'certificates'}", f"--token-auth-file={tokens}"),
             *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--advertise-address=127.0.0.1"),
             *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={public}"),
+            # Debian's etcd 3.4 cannot stream a list: clients would ask, be refused, and wait ten seconds each time.
+            "--feature-gates=WatchList=false,SizeBasedListCostEstimate=false",
             "--endpoint-reconciler-type=none",  # endpoints may not lie on loopback; nothing here asks for them
             f"--service-account-signing-key-file={key}",
         ),
@@ -176,8 +179,15 @@ def _write_kubeconfig(folder: Path, *, token: str, port: int) -> Path:
 
 
 def _start(command: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+    guarded = [sys.executable, "-m", "mendloop.bus.broker.guard", *command]  # ends with us, also on kill -9
     with log.open("wb") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            guarded,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
