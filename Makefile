@@ -23,9 +23,9 @@ $(VENV)/.ready: pyproject.toml
 demo: setup ## run both SCAN scenarios through the loop (BUS=local|kafka, OUT=folder)
 	$(BIN)/mend demo --bus $(BUS) --out $(OUT)
 
-test: setup ## set up and run all tests
-	-PYTHONPATH=tests $(BIN)/python tests/deploy/tools.py # where they cannot be built, the chart's tests say so and skip
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests
+test: setup ## set up and run all tests but those of `make test-deploy`
+	-PYTHONPATH=tests $(BIN)/python tests/deploy/tools.py helm kubeconform # where they cannot be built, their tests skip
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests -m "not deploy"
 
 check: setup $(BUF) ## ruff, mypy strict, import contracts, buf, hadolint: no test is run
 	$(BIN)/ruff check services tests benchmarks
@@ -54,7 +54,7 @@ chart: setup ## write what the chart takes from the code: topics, readers, names
 kube-tools: setup ## build Helm, a Kubernetes control plane, kwok and kubeconform for the chart's tests (once, minutes)
 	PYTHONPATH=tests $(BIN)/python tests/deploy/tools.py
 
-test-deploy: setup kube-tools ## the chart on real tools: lint, templates, kubeconform, install to uninstall, images
+test-deploy: setup kube-tools ## chart on a real API server, faults that reach a real Alertmanager, images
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests/deploy
 
 base-checkpoint: setup ## rebuild the SCAN base checkpoint that ships

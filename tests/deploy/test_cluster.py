@@ -20,7 +20,7 @@ from waiting import wait_until
 from mendloop.cli.cluster import ClusterSilent, Release, examine_cluster
 from mendloop.core.contracts import SERVICES
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
 NAMESPACE, RELEASE = "loops", "r"
 KINDS = (
     "pods,deployments,statefulsets,jobs,services,configmaps,serviceaccounts,secrets,poddisruptionbudgets,networkpolicies,"

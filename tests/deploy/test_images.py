@@ -116,6 +116,7 @@ def test_compose_file_is_one_for_docker_itself() -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=False).stderr == ""
 
 
+@pytest.mark.deploy
 @pytest.mark.slow
 def test_what_the_gateways_image_installs_runs_and_knows_its_parts(tmp_path: Path) -> None:
     source, venv = tmp_path / "source", tmp_path / "venv"

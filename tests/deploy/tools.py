@@ -1,7 +1,8 @@
 """Builds the real Kubernetes tools that the tests of the chart use, from their Go modules, into the cache.
 
-`python tests/deploy/tools.py` builds what is missing. Needs a Go toolchain and the Go module proxy, and for etcd a
-Debian or Ubuntu; no root and no container engine. Minutes on two quiet cores; afterwards nothing is built again.
+`python tests/deploy/tools.py` builds what is missing, `tools.py helm kubeconform` these two alone. Needs a Go toolchain
+and the Go module proxy, and for etcd a Debian or Ubuntu; no root and no container engine. Minutes on two quiet cores;
+afterwards nothing is built again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +78,18 @@ def tools() -> Tools:
     return Tools(Path(cache) / f"kube-{KUBERNETES}")
 
 
-def build(target: Tools) -> None:
-    """Build what is missing. Raises CalledProcessError where a build fails; what is done stays."""
+def build(target: Tools, *, only: Sequence[str] = ()) -> None:
+    """Build what is missing, or of that the named tools alone and the texts that tests compare with.
+
+    Raises CalledProcessError where a build fails; what is done stays.
+    """
     target.binary("").mkdir(parents=True, exist_ok=True)
-    for name, package in INSTALLED.items():
+    for name in only or INSTALLED:
         if not target.binary(name).is_file():
-            _go("install", package, GOBIN=str(target.binary("")))
+            _go("install", INSTALLED[name], GOBIN=str(target.binary("")))
     _copy_sources(target)
+    if only:
+        return
     _take_etcd(target)
     _build_components(target)
 
@@ -181,5 +188,5 @@ def _go(*arguments: str | Path, at: Path | None = None, **environment: str) -> s
 if __name__ == "__main__":
     if tools().missing() and shutil.which("go") is None:
         sys.exit(f"{', '.join(tools().missing())}: cannot be built without a Go toolchain on the PATH")
-    build(tools())
+    build(tools(), only=sys.argv[1:])
     print(tools().root)

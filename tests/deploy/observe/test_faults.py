@@ -30,7 +30,7 @@ from mendloop.v1 import diagnosis_pb2, intervention_pb2, loop_pb2
 sys.path.insert(0, str(Path(__file__).parent))
 from fleet import Fleet, write_rules
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 RULES = Path(__file__).resolve().parents[3] / "charts" / "mendloop" / "files" / "alerts" / "mendloop.yaml"
 DISK_MB = 8
 
