@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from deploy.tools import tools
 
-
 WITHOUT_HELM = frozenset({"test_images.py", "test_rules_and_boards.py", "test_faults.py"})
 
 
