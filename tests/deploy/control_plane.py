@@ -120,6 +120,9 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
         "kube-controller-manager": (
             *(f"--kubeconfig={kubeconfig}", "--leader-elect=false", f"--service-account-private-key-file={key}"),
             *("--use-service-account-credentials=false", "--secure-port=0", "--concurrent-gc-syncs=5"),
+            # kwok's nodes renew no lease: after 50 s they would be lost, and their pods not ready.
+            *("--node-monitor-grace-period=2h", "--node-startup-grace-period=2h"),
+            *("--kube-api-qps=200", "--kube-api-burst=400"),
         ),
         "kube-scheduler": (f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"),
         "kwok": (
