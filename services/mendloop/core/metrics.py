@@ -312,15 +312,48 @@ _LOG: tuple[Metric, ...] = (
         (GATEWAY,),
     ),
     Metric(
-        "mendloop_webhook_deliveries",
-        "counter",
-        "deliveries",
-        (Label("result", most=8),),
-        "Deliveries to subscribers' addresses, by result.",
+        "mendloop_webhooks",
+        "gauge",
+        "webhooks",
+        (Label("state", ("delivering", "failing", "disabled")),),
+        "Webhooks by state.",
         (GATEWAY,),
     ),
     Metric(
-        "mendloop_webhooks_disabled", "gauge", "webhooks", (), "Webhooks that were turned off for failing.", (GATEWAY,)
+        "mendloop_webhook_attempts",
+        "counter",
+        "attempts",
+        (Label("result", ("delivered", "retry", "refused", "gone")),),
+        "Tries to deliver by result: delivered, retry, refused (given up), gone.",
+        (GATEWAY,),
+    ),
+    Metric(
+        "mendloop_webhook_delay_seconds",
+        "histogram",
+        "seconds",
+        (),
+        "From an event's time to its receipt by a subscriber.",
+        (GATEWAY,),
+        LATENCY_BUCKETS,
+    ),
+    Metric(
+        "mendloop_webhooks_disabled",
+        "counter",
+        "webhooks",
+        (Label("reason", most=8),),
+        "Webhooks that were disabled, by reason.",
+        (GATEWAY,),
+    ),
+    Metric(
+        "mendloop_runs_let_go", "counter", "runs", (), "Finished runs that the gateway keeps no longer.", (GATEWAY,)
+    ),
+    Metric(
+        "mendloop_events_left_out",
+        "counter",
+        "events",
+        (Label("reason", most=10),),
+        "Events that the gateway did not keep, by reason.",
+        (GATEWAY,),
     ),
 )
 
