@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RATE = "[$__rate_interval]"
+HOOK = "a webhook that somebody registered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +254,19 @@ HEALTH = Board(
                         Query(
                             f"sum by (result) (rate(mendloop_webhook_attempts_total{RATE}))",
                             "{{result}}",
-                            only_after="a webhook that somebody registered",
+                            only_after=HOOK,
+                        ),
+                        Query("max by (state) (mendloop_webhooks)", "{{state}}", only_after=HOOK),
+                        Query(
+                            "sum by (reason) (increase(mendloop_webhooks_disabled_total[24h]))",
+                            "disabled: {{reason}}",
+                            only_after=HOOK,
                         ),
                         Query(
-                            'max(mendloop_webhooks{state="disabled"})',
-                            "disabled",
-                            only_after="a webhook that somebody registered",
+                            "histogram_quantile(0.95,"
+                            f" sum by (le) (rate(mendloop_webhook_delay_seconds_bucket{RATE})))",
+                            "delay, 95th percentile",
+                            only_after=HOOK,
                         ),
                     ),
                 ),
@@ -270,6 +278,12 @@ HEALTH = Board(
                             "max by (reason) (increase(mendloop_log_left_out_total[1h]))",
                             "{{reason}}",
                             only_after="an event that cannot be read or comes twice",
+                        ),
+                        Query("max(increase(mendloop_runs_let_go_total[24h]))", "runs let go"),
+                        Query(
+                            "max by (reason) (increase(mendloop_events_left_out_total[1h]))",
+                            "not kept: {{reason}}",
+                            only_after="an event that the gateway does not keep",
                         ),
                         Query(
                             "sum by (metric) (increase(mendloop_labels_folded_total[1h]))",

@@ -312,17 +312,6 @@ _LOG: tuple[Metric, ...] = (
         (GATEWAY,),
     ),
     Metric(
-        "mendloop_runs_let_go", "counter", "runs", (), "Finished runs that the gateway keeps no longer.", (GATEWAY,)
-    ),
-    Metric(
-        "mendloop_events_left_out",
-        "counter",
-        "events",
-        (Label("reason", most=10),),
-        "Events that the gateway does not keep, by reason.",
-        (GATEWAY,),
-    ),
-    Metric(
         "mendloop_webhooks",
         "gauge",
         "webhooks",
@@ -334,8 +323,8 @@ _LOG: tuple[Metric, ...] = (
         "mendloop_webhook_attempts",
         "counter",
         "attempts",
-        (Label("result", ("delivered", "retry", "refused", "gone", OTHER)),),
-        "Tries to deliver an event to a subscriber's address, by result; refused: given up, gone: the address said so.",
+        (Label("result", ("delivered", "retry", "refused", "gone")),),
+        "Tries to deliver by result: delivered, retry, refused (given up), gone.",
         (GATEWAY,),
     ),
     Metric(
@@ -343,7 +332,7 @@ _LOG: tuple[Metric, ...] = (
         "histogram",
         "seconds",
         (),
-        "From an event's time to its receipt by a webhook.",
+        "From an event's time to its receipt by a subscriber.",
         (GATEWAY,),
         LATENCY_BUCKETS,
     ),
@@ -352,7 +341,18 @@ _LOG: tuple[Metric, ...] = (
         "counter",
         "webhooks",
         (Label("reason", most=8),),
-        "Webhooks that were turned off, by reason.",
+        "Webhooks that were disabled, by reason.",
+        (GATEWAY,),
+    ),
+    Metric(
+        "mendloop_runs_let_go", "counter", "runs", (), "Finished runs that the gateway keeps no longer.", (GATEWAY,)
+    ),
+    Metric(
+        "mendloop_events_left_out",
+        "counter",
+        "events",
+        (Label("reason", most=10),),
+        "Events that the gateway did not keep, by reason.",
         (GATEWAY,),
     ),
 )
