@@ -3,7 +3,6 @@ import { sliceName } from "../format.js";
 
 export const mainRounds = (run) => run.rounds.filter((round) => !round.arm);
 export const armRounds = (run) => run.rounds.filter((round) => round.arm);
-export const roundOf = (run, number, arm = "") => run.rounds.find((r) => r.round === number && r.arm === arm);
 
 export const measuredRounds = (run) => mainRounds(run).filter((round) => round.evaluation);
 

@@ -23,11 +23,3 @@ export function Failure({ error, retry, what = "This" }) {
 export function Notice({ kind = "info", children }) {
   return html`<div class=${`notice ${kind}`}>${children}</div>`;
 }
-
-// Shows a resource's content, or what stands for it. An old answer stays while a new one fails, with a word about it.
-export function Loaded({ resource, what, rows, children }) {
-  const { data, error, isLoading, reload } = resource;
-  if (data) return html`${error && html`<${Failure} error=${error} retry=${reload} what=${what} />`}${children(data)}`;
-  if (error) return html`<${Failure} error=${error} retry=${reload} what=${what} />`;
-  return isLoading ? html`<${Loading} rows=${rows} />` : null;
-}
