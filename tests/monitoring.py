@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -18,26 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from system_packages import has_programs
 from waiting import wait_until
 
+PROGRAMS = ("promtool", "prometheus-alertmanager")
 PACKAGES = ("prometheus", "prometheus-alertmanager")
 SCRAPE_S = 1.0
-_INSTALL_S = 240
-
-
-def has_monitoring() -> bool:
-    """Whether the binaries are there; where they are not, root installs Debian's packages once."""
-    if shutil.which("promtool") and shutil.which("prometheus-alertmanager"):
-        return True
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (["update"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
-            subprocess.run(["apt-get", *command], capture_output=True, timeout=_INSTALL_S, check=False)
-    return bool(shutil.which("promtool") and shutil.which("prometheus-alertmanager"))
 
 
 def require_monitoring() -> None:
     """Skip where the binaries are missing and cannot be installed."""
-    if not has_monitoring():
+    if not has_programs(PROGRAMS, packages=PACKAGES):
         pytest.skip(f"needs Debian's packages {' and '.join(PACKAGES)}: apt-get install them")
 
 

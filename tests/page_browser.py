@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-import read_answers
+from system_packages import has_programs
 from waiting import wait_until
 
 from mendloop.artifacts.store import ArtifactStore
@@ -25,7 +25,7 @@ from mendloop.core.contracts import all_topics
 from mendloop.core.events import Envelope
 
 ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+CHROMIUM = "chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SLOW_MS = 60_000
 
@@ -108,10 +108,10 @@ def site(folder: Path, events: Sequence[Envelope] = (), *, store: ArtifactStore 
 def chromium() -> Iterator[Any]:
     """A browser, or a skip that says what to install."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
-    if not CHROMIUM:
+    if not has_programs([CHROMIUM], packages=[CHROMIUM]):
         pytest.skip("Chromium is missing: apt-get update && apt-get install -y chromium")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -133,26 +133,3 @@ def tab(browser: Any, place: Site, *, phone: bool = False, dark: bool = False) -
     yield page
     context.close()
     assert broken == []
-
-
-def answer_missing(page: Any) -> None:
-    """Give the page the read model's answers where the gateway has no such endpoint."""
-
-    def answered(route: Any) -> None:
-        known = read_answers.answer(route.request.url) if route.request.method == "GET" else None
-        if known is None:
-            route.continue_()
-            return
-        found = route.fetch()
-        if found.status == 404:
-            route.fulfill(json=known)
-        else:
-            route.fulfill(response=found)
-
-    for path in (
-        "**/v1/runs/*/outcomes*",
-        "**/v1/runs/*/batches/*",
-        "**/v1/runs/*/diagnoses/**",
-        "**/v1/dead-letters*",
-    ):
-        page.route(path, answered)

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 from demo_run import Demo, Scraped, run_demo
-from monitoring import has_monitoring, monitoring
+from monitoring import PACKAGES, PROGRAMS, monitoring
+from system_packages import has_programs
 
 SCRAPE_S = 2.0
 
@@ -20,7 +21,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     out = tmp_path_factory.mktemp("demo")
     with ExitStack() as stack:
         watched = None
-        if has_monitoring():
+        if has_programs(PROGRAMS, packages=PACKAGES):
             ports = out / "state" / "ports"
             folder = tmp_path_factory.mktemp("prometheus")
             watched = stack.enter_context(monitoring(folder, port_files=lambda: ports.glob("*"), scrape_s=SCRAPE_S))

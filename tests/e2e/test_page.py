@@ -13,7 +13,7 @@ import page_evidence
 import page_story
 import page_world
 import pytest
-from page_browser import Site, answer_missing, tab
+from page_browser import Site, tab
 from page_story import FAILED, PROMOTED, WAITING, WORKING
 from run_events import START, sent
 
@@ -91,7 +91,6 @@ def test_from_the_list_to_an_approval_that_everybody_sees_at_once(browser: Any, 
 
 
 def test_every_part_of_a_run_is_one_address(page: Any) -> None:
-    answer_missing(page)
     for address, words in (
         ("", "The loop"),
         ("/slices?q=jump", "Slices"),
@@ -133,7 +132,6 @@ def test_numbers_stand_with_n_and_interval(page: Any) -> None:
 
 
 def test_outcomes_are_compared_with_target_and_checkpoint_before(page: Any) -> None:
-    answer_missing(page)
     page.goto(f"{RUN}/outcomes?status=wrong&round=0")
     page.locator(".outcome summary").first.click()
     assert page.locator(".outcome del").count() + page.locator(".outcome ins").count() > 0
@@ -145,7 +143,6 @@ def test_outcomes_are_compared_with_target_and_checkpoint_before(page: Any) -> N
 
 
 def test_diagnosis_shows_probes_heat_map_and_attributed_examples(page: Any) -> None:
-    answer_missing(page)
     page.goto(f"{RUN}/diagnoses/0/{JUMP}")
     seen(page, "Forced stop")
     page.get_by_role("img", name="Heat map of 4 layers").nth(1).wait_for()
@@ -153,7 +150,6 @@ def test_diagnosis_shows_probes_heat_map_and_attributed_examples(page: Any) -> N
 
 
 def test_dead_letter_is_replayed_with_a_reason(page: Any) -> None:
-    answer_missing(page)
     asked: list[dict[str, str]] = []
 
     def replay(route: Any) -> None:
@@ -176,8 +172,8 @@ def test_everything_is_within_reach_of_the_keyboard(page: Any) -> None:
     page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
     page.keyboard.press("Escape")
     page.keyboard.press("/")
-    page.keyboard.type("jump")
-    page.wait_for_url("**/?q=jump")
+    page.keyboard.type("scan-jump")
+    page.wait_for_url("**/?q=scan-jump")
     page.locator("tbody tr", has_text=WORKING).wait_for(state="detached")
     page.keyboard.press("Escape")
     page.keyboard.press("j")
@@ -209,7 +205,6 @@ LOOKS = {
 def test_axe_finds_nothing_serious(browser: Any, place: Site, axe: str, look: str) -> None:
     bad, wide = [], []
     with tab(browser, place, phone=look == "phone", dark=look == "dark") as page:
-        answer_missing(page)
         for address in LOOKS[look]:
             page.goto(address)
             page.wait_for_selector("main .card, main table")

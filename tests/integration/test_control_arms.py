@@ -21,7 +21,7 @@ from mendloop.artifacts.tables import get_rows, put_rows
 from mendloop.bus.runtime import Emit, Event, Handler
 from mendloop.controller.adapters.migrate import migrate
 from mendloop.controller.adapters.outcomes import StoredOutcomes as ControllerOutcomes
-from mendloop.controller.adapters.sql import SqlRuns, open_engine
+from mendloop.controller.adapters.sql import SqlRuns
 from mendloop.controller.domain.budget import limits, spent
 from mendloop.controller.domain.records import RunState
 from mendloop.controller.handlers import Ports as ControllerPorts
@@ -39,6 +39,7 @@ from mendloop.data_generator.adapters.teacher import TaskTeacher
 from mendloop.data_generator.domain.collection import Limits
 from mendloop.data_generator.handlers import Ports as GeneratorPorts
 from mendloop.data_generator.handlers import handlers as generator_handlers
+from mendloop.database.engine import open_engine
 from mendloop.evaluator.adapters.checkpoints import StoredCheckpoints
 from mendloop.evaluator.adapters.outcomes import StoredOutcomes
 from mendloop.evaluator.handlers import Ports as EvaluatorPorts
