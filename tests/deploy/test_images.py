@@ -118,6 +118,7 @@ def test_compose_file_is_one_for_docker_itself() -> None:
 
 @pytest.mark.deploy
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_what_the_gateways_image_installs_runs_and_knows_its_parts(tmp_path: Path) -> None:
     source, venv = tmp_path / "source", tmp_path / "venv"
     for name in ("pyproject.toml", "README.md", "LICENSE", "services", "deploy/docker"):
@@ -152,7 +153,7 @@ def assert_gateway_runs(python: Path, folder: Path) -> None:
             stderr=output,
         )
     try:
-        wait_until(lambda: port_file.exists() or process.poll() is not None, deadline_s=90)
+        wait_until(lambda: port_file.exists() or process.poll() is not None, deadline_s=240)
         assert process.poll() is None, log.read_text()
         url = f"http://127.0.0.1:{port_file.read_text()}/healthz"
         with urllib.request.urlopen(url, timeout=30) as answer:
