@@ -93,7 +93,10 @@ def test_composed_services_are_the_services_as_safe_as_in_the_chart() -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["user"] == "10001:10001"
         assert ("sealed:/sealed" in service["volumes"]) == (name in {"evaluator", "gateway"})
-    assert [port for service in services.values() for port in service.get("ports", [])] == ["127.0.0.1:8080:8080"]
+    assert [port for service in services.values() for port in service.get("ports", [])] == [
+        "127.0.0.1:8080:8080",
+        "127.0.0.1:8081:8081",
+    ]
 
 
 def test_composed_settings_are_settings_of_the_services(monkeypatch: pytest.MonkeyPatch) -> None:

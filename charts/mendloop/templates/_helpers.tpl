@@ -92,6 +92,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .name "gateway" -}}
 {{- $_ := set $settings "MENDLOOP_HOST" "0.0.0.0" -}}
 {{- $_ := set $settings "MENDLOOP_PORT" "8080" -}}
+{{- $_ := set $settings "MENDLOOP_GRPC_PORT" "8081" -}}
+{{- $_ := set $settings "MENDLOOP_ACCESS" "keys" -}}
 {{- $hosts := include "mendloop.allowedHosts" $root | fromJsonArray -}}
 {{- if $hosts -}}{{- $_ := set $settings "MENDLOOP_ALLOWED_HOSTS" ($hosts | toJson) -}}{{- end -}}
 {{- end -}}
@@ -269,6 +271,7 @@ ports:
   - {name: metrics, containerPort: 9090}
 {{- if eq .name "gateway" }}
   - {name: http, containerPort: 8080}
+  - {name: grpc, containerPort: 8081}
 {{- end }}
 {{- if .probes }}
 startupProbe:
