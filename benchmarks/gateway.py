@@ -112,6 +112,8 @@ class Gateway:
             "MENDLOOP_DATABASE_URL": f"sqlite:///{folder / 'gateway.db'}",
             "MENDLOOP_TOKEN_FILE": str(self.token_file),
             "MENDLOOP_PORT": str(port),
+            "MENDLOOP_CREDENTIAL_RATE": "10000",  # all subscribers show one token, from one address
+            "MENDLOOP_ADDRESS_RATE": "10000",
             "MENDLOOP_WEBHOOK_ALLOW_HTTP": "true",
             "MENDLOOP_WEBHOOK_ALLOWED_NETWORKS": '["127.0.0.0/8"]',
         }
