@@ -155,10 +155,18 @@ class Feed:
                 return None
             return [self._entries[i] for i in range(start, min(start + limit, len(self._entries)))]
 
+    def step(self) -> bool:
+        """Keep one page of the log; whether the log may hold more. The feed's thread does it again and again."""
+        events, is_more = self.runs.step()
+        self._keep(events)
+        if not is_more and not self.is_current:
+            self._become_current()
+        return is_more
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                events, is_more = self.runs.step()
+                is_more = self.step()
             except (MendloopError, OSError) as error:
                 log.warning("the log cannot be followed; trying again", extra={"reason": str(error)})
                 self._unread = str(error)
@@ -166,9 +174,6 @@ class Feed:
                 continue
             self._unread = ""
             self._telemetry.alive()
-            self._keep(events)
-            if not is_more and not self.is_current:
-                self._become_current()
             if not is_more:
                 self._stop.wait(POLL_S)
         self._wake()
