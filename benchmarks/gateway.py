@@ -1,4 +1,5 @@
-"""Seconds from the commit of an EvalFailed on the bus to its receipt by event streams and webhooks, and what is lost.
+"""Seconds from the commit of an EvalFailed on the bus to its receipt by streams (server-sent events and gRPC) and
+webhooks, and what is lost.
 
 The gateway is a process, the streams and the webhooks' receiver are another, the publisher is this one. Phases:
 steady (latency), burst (throughput), a restart of the gateway and an outage of subscribers (lost and doubled events
@@ -102,8 +103,9 @@ def _failure() -> evaluation_pb2.EvalFailed:
 class Gateway:
     """The gateway's process; started again it has the same port and stores."""
 
-    def __init__(self, folder: Path, *, bus: str, port: int) -> None:
+    def __init__(self, folder: Path, *, bus: str, port: int, grpc_port: int) -> None:
         self.url, self._folder = f"http://127.0.0.1:{port}", folder
+        self.grpc_address = f"127.0.0.1:{grpc_port}"
         self.token_file = folder / "token"
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("MENDLOOP_")} | {
             "MENDLOOP_BUS": bus,
@@ -112,6 +114,9 @@ class Gateway:
             "MENDLOOP_DATABASE_URL": f"sqlite:///{folder / 'gateway.db'}",
             "MENDLOOP_TOKEN_FILE": str(self.token_file),
             "MENDLOOP_PORT": str(port),
+            "MENDLOOP_GRPC_PORT": str(grpc_port),
+            "MENDLOOP_CREDENTIAL_RATE": "10000",  # all subscribers show one token, from one address
+            "MENDLOOP_ADDRESS_RATE": "10000",
             "MENDLOOP_WEBHOOK_ALLOW_HTTP": "true",
             "MENDLOOP_WEBHOOK_ALLOWED_NETWORKS": '["127.0.0.0/8"]',
         }
@@ -148,10 +153,13 @@ class Gateway:
 class Clients:
     """The other side's process."""
 
-    def __init__(self, gateway: Gateway, *, streams: int) -> None:
+    def __init__(self, gateway: Gateway, *, streams: int, grpc: int) -> None:
         command = [sys.executable, str(Path(__file__).with_name("gateway_clients.py"))]
         self._process = subprocess.Popen(
-            [*command, gateway.url, gateway.token, str(streams)], stdin=-1, stdout=-1, text=True
+            [*command, gateway.url, gateway.token, str(streams), gateway.grpc_address, str(grpc)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.port = int(self._line("ready"))
 
@@ -187,25 +195,33 @@ class Clients:
         return line[-1]
 
 
-def _measure(
-    bus_name: str, url: str, folder: Path, *, streams: int, hooks: int, rate: float, seconds: float, burst: int
-) -> list[Row]:
-    bus = open_bus(url, options={})
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many subscribers of each kind, and what is published."""
+
+    streams: int
+    grpc: int
+    hooks: int
+    rate: float
+    seconds: float
+    burst: int
+
+
+def _measure(bus_name: str, url: str, folder: Path, load: Load) -> list[Row]:
+    bus, rate = open_bus(url, options={}), load.rate
     bus.ensure_topics(all_topics())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    gateway, publisher = Gateway(folder, bus=url, port=port), Publisher(bus)
+    port, grpc_port = _free_ports(2)
+    gateway, publisher = Gateway(folder, bus=url, port=port, grpc_port=grpc_port), Publisher(bus)
     with ExitStack() as stack:
         stack.callback(bus.close)
         stack.callback(gateway.stop)
         gateway.start()
-        clients = Clients(gateway, streams=streams)
+        clients = Clients(gateway, streams=load.streams, grpc=load.grpc)
         stack.callback(clients.kill)
-        made = _make_hooks(gateway, port=clients.port, count=hooks)
-        publisher.publish("steady", int(rate * seconds), every_s=1 / rate)
+        made = _make_hooks(gateway, port=clients.port, count=load.hooks)
+        publisher.publish("steady", int(rate * load.seconds), every_s=1 / rate)
         _drain(gateway, made, publisher)
-        publisher.publish("burst", burst)
+        publisher.publish("burst", load.burst)
         _drain(gateway, made, publisher)
         publisher.publish("before", 10, every_s=1 / rate)
         gateway.stop()
@@ -218,8 +234,20 @@ def _measure(
         _drain(gateway, made, publisher)
         time.sleep(3.0)  # what is doubled arrives late
         receipts = clients.stop()
-    kinds = {"streams": [f"stream-{n}" for n in range(streams)], "webhooks": [f"/hook/{n}" for n in range(hooks)]}
-    return [_row(bus_name, kind, names, receipts, publisher) for kind, names in kinds.items()]
+    kinds = {
+        "streams": [f"stream-{n}" for n in range(load.streams)],
+        "grpc": [f"grpc-{n}" for n in range(load.grpc)],
+        "webhooks": [f"/hook/{n}" for n in range(load.hooks)],
+    }
+    return [_row(bus_name, kind, names, receipts, publisher) for kind, names in kinds.items() if names]
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _make_hooks(gateway: Gateway, *, port: int, count: int) -> list[str]:
@@ -296,7 +324,8 @@ def _broker(name: str, folder: Path) -> Iterator[str]:
 
 def main(
     buses: Annotated[str, typer.Option(help="local, kafka or both, by comma.")] = "local,kafka",
-    streams: Annotated[int, typer.Option(help="Event streams at a time.")] = 200,
+    streams: Annotated[int, typer.Option(help="Event streams (server-sent events) at a time.")] = 200,
+    grpc: Annotated[int, typer.Option(help="gRPC streams at a time.")] = 20,
     hooks: Annotated[int, typer.Option(help="Webhooks.")] = 50,
     rate: Annotated[float, typer.Option(help="Events a second in the steady phase.")] = 2.0,
     seconds: Annotated[float, typer.Option(help="Length of the steady phase.")] = 30.0,
@@ -305,11 +334,10 @@ def main(
 ) -> None:
     """Measure, print the table, and write JSON."""
     rows: list[Row] = []
+    load = Load(streams, grpc, hooks, rate, seconds, burst)
     for name in buses.split(","):
         with tempfile.TemporaryDirectory(prefix="mend-gateway-") as text, _broker(name, Path(text)) as url:
-            rows += _measure(
-                name, url, Path(text), streams=streams, hooks=hooks, rate=rate, seconds=seconds, burst=burst
-            )
+            rows += _measure(name, url, Path(text), load)
     table = Table(*Row.__dataclass_fields__, box=None)
     for row in rows:
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in asdict(row).values()))

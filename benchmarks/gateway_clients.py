@@ -1,4 +1,4 @@
-"""The other side of benchmarks/gateway.py, as a process of its own: event streams and a receiver of webhooks.
+"""The other side of benchmarks/gateway.py, as a process of its own: event streams, gRPC streams, a webhooks' receiver.
 
 Commands come as lines on standard input: `outage SECONDS` (half of the streams leave and the receiver refuses for that
 long) and `stop`, after which receipts are printed as JSON: {name: [[event id, time.monotonic() of its receipt], ...]}.
@@ -14,11 +14,16 @@ import time
 from collections import defaultdict
 from urllib.parse import urlsplit
 
+import grpc
+
 from mendloop.client.calls import events
 from mendloop.client.stream import Place
+from mendloop.v1 import loop_service_pb2 as pb
+from mendloop.v1.loop_service_pb2_grpc import LoopServiceStub
 
 Receipts = dict[str, list[tuple[str, float]]]
 WAIT_S = 0.2
+CHANNEL = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 500))
 PARAMS = {"runs": (), "types": ("EvalFailed",), "causes": (), "slices": ()}
 
 
@@ -32,6 +37,7 @@ class Side:
         self.is_open = True
         self.connected: set[str] = set()
         self._places: dict[str, Place] = {}
+        self._cursors: dict[str, str] = defaultdict(str)
 
     async def stream(self, name: str) -> None:
         """Follow the events for ever; a broken connection goes on behind the last event, as the SDK does it. A stream
@@ -67,6 +73,23 @@ class Side:
         finally:
             writer.close()
 
+    async def grpc_stream(self, name: str, stub: LoopServiceStub) -> None:
+        """The same over gRPC."""
+        metadata = (("authorization", f"Bearer {self.token}"),)
+        while True:
+            request = pb.StreamEventsRequest(cursor=self._cursors[name], types=PARAMS["types"])
+            try:
+                async for answer in stub.StreamEvents(request, metadata=metadata):
+                    self._cursors[name] = answer.cursor
+                    self.connected.add(name)
+                    if answer.HasField("event"):
+                        self.receipts[name].append((answer.headers["ce_id"], time.monotonic()))
+            except grpc.aio.AioRpcError:
+                pass
+            finally:
+                self.connected.discard(name)
+            await asyncio.sleep(WAIT_S)
+
     async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection of the gateway's courier."""
         try:
@@ -86,13 +109,19 @@ class Side:
             writer.close()
 
 
-async def main(url: str, token: str, stream_count: int) -> None:
+async def main(url: str, token: str, stream_count: int, grpc_address: str, grpc_count: int) -> None:
     """Run until `stop`."""
     side = Side(url, token)
     server = await asyncio.start_server(side.receive, "127.0.0.1", 0, backlog=256)
-    names = [f"stream-{n}" for n in range(stream_count)]
-    streams = {name: asyncio.create_task(side.stream(name)) for name in names}
-    while len(side.connected) < stream_count:
+    stub: LoopServiceStub = LoopServiceStub(grpc.aio.insecure_channel(grpc_address, options=CHANNEL))
+
+    def begin(name: str) -> asyncio.Task[None]:
+        follow = side.grpc_stream(name, stub) if name.startswith("grpc") else side.stream(name)
+        return asyncio.create_task(follow)
+
+    names = [f"stream-{n}" for n in range(stream_count)] + [f"grpc-{n}" for n in range(grpc_count)]
+    streams = {name: begin(name) for name in names}
+    while len(side.connected) < len(names):
         await asyncio.sleep(0.05)
     print("ready", server.sockets[0].getsockname()[1], flush=True)
     loop = asyncio.get_running_loop()
@@ -108,10 +137,10 @@ async def main(url: str, token: str, stream_count: int) -> None:
         await asyncio.sleep(float(command[1]))
         side.is_open = True
         for name in left:
-            streams[name] = asyncio.create_task(side.stream(name))
+            streams[name] = begin(name)
         print("back", flush=True)
     print(json.dumps(side.receipts), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])))

@@ -21,6 +21,7 @@ from mendloop.core.errors import InvalidRecipe
 from mendloop.core.records import Axes, Example, Item, Split
 from mendloop.core.telemetry import Telemetry
 from mendloop.database.engine import open_engine
+from mendloop.gateway import feed as feeds
 from mendloop.gateway.adapters.access import Access, open_access
 from mendloop.gateway.adapters.app import build_app
 from mendloop.gateway.adapters.credentials import TokenReader
@@ -151,7 +152,8 @@ def gateway(
     engine = open_engine(url or f"sqlite:///{database}")
     if url:
         migrate(engine)
-    feed = Feed(RunBook(bus, engine, store=store, keep=keep, telemetry=telemetry), telemetry=telemetry)
+    book = RunBook(bus, engine, store=store, recall_count=feeds.KEEP_EVENTS, keep=keep, telemetry=telemetry)
+    feed = Feed(book, telemetry=telemetry)
     submission = Submission(bus, store, ArtifactStore(folder / "sealed"), folder)
     ports = Ports(
         bus,

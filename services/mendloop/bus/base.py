@@ -79,9 +79,31 @@ class Bus(Protocol):
 
 
 def advance(cursor: Cursor, deliveries: Iterable[Delivery]) -> Cursor:
-    """The cursor after the deliveries."""
-    moved = {topic: dict(offsets) for topic, offsets in cursor.items()}
+    """The cursor after the deliveries. What they do not touch is shared with the cursor before, so change neither."""
+    moved, copied = dict(cursor), set[str]()
     for delivery in deliveries:
-        offsets = moved.setdefault(delivery.topic, {})
+        if delivery.topic not in copied:
+            moved[delivery.topic] = dict(moved.get(delivery.topic, {}))
+            copied.add(delivery.topic)
+        offsets = moved[delivery.topic]
         offsets[delivery.partition] = max(offsets.get(delivery.partition, 0), delivery.offset + 1)
     return moved
+
+
+def has_passed(cursor: Cursor, other: Cursor) -> bool:
+    """Whether the cursor stands, in every partition, where the other one does or behind that."""
+    for topic, offsets in other.items():
+        ours = cursor.get(topic, {})
+        if any(ours.get(partition, 0) < offset for partition, offset in offsets.items()):
+            return False
+    return True
+
+
+def joined(cursor: Cursor, other: Cursor) -> Cursor:
+    """The cursor that has passed what either of the two has passed."""
+    both = {topic: dict(offsets) for topic, offsets in cursor.items()}
+    for topic, offsets in other.items():
+        ours = both.setdefault(topic, {})
+        for partition, offset in offsets.items():
+            ours[partition] = max(ours.get(partition, 0), offset)
+    return both

@@ -39,27 +39,27 @@ class LogReader:
         if not places:
             return []
         ends = consumer.end_offsets(places)
-        for place in places:
-            self._go_to(
-                consumer,
-                place,
-                start=cursor.get(place.topic.removeprefix(self._clients.prefix), {}).get(place.partition, 0),
-                end=ends[place],
-            )
+        starts = {p: cursor.get(p.topic.removeprefix(self._clients.prefix), {}).get(p.partition, 0) for p in places}
+        # Asking a client for one position costs a walk over all its partitions: only those with something new are asked.
+        behind = [place for place in places if starts[place] < ends[place]]
+        for place in behind:
+            self._go_to(consumer, place, start=starts[place])
         deadline = time.monotonic() + READ_DEADLINE_S
+        # A time-ordered merge needs the next event of each partition that has one.
+        waiting = [place for place in behind if self._lacks(consumer, place, end=ends[place])]
         found: list[Delivery] = []
         while len(found) < limit:
-            # A time-ordered merge needs the next event of each partition that has one.
-            waiting = [p for p in places if not self._ahead[p] and self._position(consumer, p) < ends[p]]
             if waiting:
-                self._fetch(consumer, places, deadline=deadline)
+                self._fetch(consumer, behind, deadline=deadline)
+                waiting = [place for place in waiting if self._lacks(consumer, place, end=ends[place])]
                 continue
-            heads = [(self._ahead[p][0].timestamp, p) for p in places if self._ahead[p]]
+            heads = [(self._ahead[p][0].timestamp, p) for p in behind if self._ahead[p]]
             if not heads:
                 break
             _, place = min(heads)
             found.append(self._clients.delivery(self._ahead[place].popleft()))
             self._starts[place] = found[-1].offset + 1
+            waiting = [place] if self._lacks(consumer, place, end=ends[place]) else []
         return found
 
     def count(self, starts: Mapping[TopicPartition, int], *, limit: int) -> int:
@@ -71,7 +71,8 @@ class LogReader:
         found = self.read(topics, cursor=cursor, limit=limit)
         if len(found) < limit:
             return len(found)
-        return limit + sum(max(0, end - self._starts[place]) for place, end in self.ends(topics).items())
+        ends = self.ends(topics)
+        return limit + sum(max(0, end - max(starts.get(p, 0), self._starts.get(p, 0))) for p, end in ends.items())
 
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """The offsets behind the last committed event of each partition."""
@@ -97,7 +98,11 @@ class LogReader:
             self._ahead = {}
         return self._consumer, sorted(self._consumer.assignment())
 
-    def _go_to(self, consumer: KafkaConsumer, place: TopicPartition, *, start: int, end: int) -> None:
+    def _lacks(self, consumer: KafkaConsumer, place: TopicPartition, *, end: int) -> bool:
+        """Whether more of a partition has to come before its next event, or that it has none, is known."""
+        return not self._ahead[place] and self._position(consumer, place) < end
+
+    def _go_to(self, consumer: KafkaConsumer, place: TopicPartition, *, start: int) -> None:
         ahead = self._ahead.setdefault(place, deque())
         known = self._starts.get(place)
         if known is None or not known <= start <= self._position(consumer, place):
@@ -113,11 +118,11 @@ class LogReader:
             raise kafka_errors.KafkaTimeoutError(f"no position on {place.topic}/{place.partition}")
         return int(position)
 
-    def _fetch(self, consumer: KafkaConsumer, places: Sequence[TopicPartition], *, deadline: float) -> None:
+    def _fetch(self, consumer: KafkaConsumer, behind: Sequence[TopicPartition], *, deadline: float) -> None:
         if time.monotonic() > deadline:
             raise kafka_errors.KafkaTimeoutError("reading the log took too long")
-        full = {place for place in places if len(self._ahead[place]) >= BUFFER_COUNT}
-        consumer.pause(*full)
-        consumer.resume(*(set(places) - full))
+        wanted = {place for place in behind if len(self._ahead[place]) < BUFFER_COUNT}
+        consumer.pause(*(consumer.assignment() - wanted))
+        consumer.resume(*wanted)
         for place, batch in consumer.poll(timeout_ms=200).items():
-            self._ahead[place].extend(batch)
+            self._ahead.setdefault(place, deque()).extend(batch)

@@ -40,7 +40,7 @@ from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
 from mendloop.gateway.domain.access import Scope
 from mendloop.gateway.domain.addresses import networks_of
 from mendloop.gateway.domain.rates import Rate
-from mendloop.gateway.feed import Feed
+from mendloop.gateway.feed import KEEP_EVENTS, Feed
 from mendloop.gateway.settings import GatewaySettings
 from mendloop.gateway.use_cases import Ports
 from mendloop.runs.observer import Observer
@@ -84,7 +84,9 @@ def main() -> None:
     submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
     keep = Keep(runs=settings.keep_runs, days=settings.keep_days)
     is_whole = settings.bus.startswith("local:")
-    book = RunBook(bus, engine, store=store, is_log_whole=is_whole, keep=keep, telemetry=telemetry)
+    book = RunBook(
+        bus, engine, store=store, is_log_whole=is_whole, recall_count=KEEP_EVENTS, keep=keep, telemetry=telemetry
+    )
     feed = Feed(book, telemetry=telemetry)
     ports = Ports(
         bus,

@@ -17,6 +17,7 @@ from functools import cached_property
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from mendloop.bus.base import Cursor, has_passed, joined
 from mendloop.core.errors import MendloopError
 from mendloop.core.events import Envelope
 from mendloop.core.telemetry import Telemetry
@@ -31,16 +32,27 @@ BACKOFF_S = 1.0
 
 @dataclass(frozen=True)
 class Entry:
-    """An event as streams give it out: its place as a cursor string, and its JSON, made once for all streams."""
+    """An event as streams give it out: its place, the cursor after it, and its JSON, made once for all streams."""
 
-    cursor: str
     envelope: Envelope
     message: Message
+    partition: int
+    offset: int
+    after: Cursor
 
     @classmethod
     def of(cls, event: StreamEvent) -> Entry:
         """The entry of an event."""
-        return cls(encode_cursor(event.cursor), event.envelope, event.message)
+        return cls(event.envelope, event.message, event.partition, event.offset, event.cursor)
+
+    def is_passed(self, cursor: Cursor) -> bool:
+        """Whether a cursor stands behind the event."""
+        return self.offset < cursor.get(self.envelope.topic, {}).get(self.partition, 0)
+
+    @cached_property
+    def cursor(self) -> str:
+        """The cursor after it as a string."""
+        return encode_cursor(self.after)
 
     @cached_property
     def data(self) -> str:
@@ -52,16 +64,21 @@ class Entry:
 
 
 class Feed:
-    """Follows the log from where the runs were last kept. At most KEEP_EVENTS events or KEEP_BYTES of values are held;
-    who needs older ones reads the log itself."""
+    """Follows the log from where the runs begin to read it. At most KEEP_EVENTS events or KEEP_BYTES of values are
+    held; who needs older ones reads the log itself.
+
+    What is held is everything behind one cursor, its floor, up to another, its end. A reader whose own cursor has
+    passed the floor finds here all that it has not met, wherever that cursor was made: the order may be another there.
+    """
 
     def __init__(self, runs: Runs, *, telemetry: Telemetry) -> None:
         self.runs, self._telemetry = runs, telemetry
         self._stop, self._current = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._entries: deque[Entry] = deque()
-        self._bytes, self._first, self._end, self._unread = 0, 0, "", ""
-        self._serials: dict[str, int] = {}
+        self._bytes, self._first, self._unread = 0, 0, ""
+        self._end = runs.cursor
+        self._floor: Cursor = joined(self._end, {})
         self._watchers: set[Callable[[], object]] = set()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
 
@@ -110,14 +127,25 @@ class Feed:
         return leave
 
     def end(self) -> tuple[int, str]:
-        """The serial of the next event, and the cursor there."""
+        """The serial of the next event, and the cursor there; no cursor before the log was read to its end once."""
         with self._lock:
-            return self._first + len(self._entries), self._end
+            return self._first + len(self._entries), encode_cursor(self._end) if self.is_current else ""
 
-    def serial_after(self, cursor: str) -> int | None:
-        """The serial of the event after a cursor; None where the kept events do not reach there."""
+    def floor(self) -> Cursor:
+        """The cursor behind which every event that was read is held."""
         with self._lock:
-            return self._serials.get(cursor)
+            return joined(self._floor, {})
+
+    def serial_after(self, cursor: Cursor) -> int | None:
+        """The serial of the first event that a cursor has not passed; None where such a one may be gone.
+
+        Events behind it may have been passed too, where the cursor was made by somebody who read in another order.
+        """
+        with self._lock:
+            if not has_passed(cursor, self._floor):
+                return None
+            unmet = (n for n, entry in enumerate(self._entries) if not entry.is_passed(cursor))
+            return self._first + next(unmet, len(self._entries))
 
     def since(self, serial: int, *, limit: int) -> list[Entry] | None:
         """Kept events from a serial on; None where they are gone."""
@@ -127,10 +155,18 @@ class Feed:
                 return None
             return [self._entries[i] for i in range(start, min(start + limit, len(self._entries)))]
 
+    def step(self) -> bool:
+        """Keep one page of the log; whether the log may hold more. The feed's thread does it again and again."""
+        events, is_more = self.runs.step()
+        self._keep(events)
+        if not is_more and not self.is_current:
+            self._become_current()
+        return is_more
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                events, is_more = self.runs.step()
+                is_more = self.step()
             except (MendloopError, OSError) as error:
                 log.warning("the log cannot be followed; trying again", extra={"reason": str(error)})
                 self._unread = str(error)
@@ -138,35 +174,26 @@ class Feed:
                 continue
             self._unread = ""
             self._telemetry.alive()
-            if self.is_current:
-                self._keep(events)
-            elif not is_more:
-                self._become_current()
             if not is_more:
                 self._stop.wait(POLL_S)
         self._wake()
 
     def _become_current(self) -> None:
-        with self._lock:
-            self._end = encode_cursor(self.runs.cursor)
-            self._serials[self._end] = 0
         self._current.set()
         log.info("the log is read", extra={"dropped": self.runs.dropped_counts()})
         self._wake()
 
     def _keep(self, events: list[StreamEvent]) -> None:
-        if not events:
-            return
         started = time.monotonic()
         with self._lock:
+            self._end = self.runs.cursor
             for event in events:
-                entry = Entry.of(event)
-                self._entries.append(entry)
-                self._bytes += len(entry.envelope.value)
-                self._end = entry.cursor
-                self._serials[entry.cursor] = self._first + len(self._entries)
+                self._entries.append(Entry.of(event))
+                self._bytes += len(event.envelope.value)
             while len(self._entries) > KEEP_EVENTS or (self._bytes > KEEP_BYTES and self._entries):
                 self._let_go()
+        if not events or not self.is_current:
+            return
         self._wake()
         seconds = (time.monotonic() - started) / len(events)
         for event in events:
@@ -176,9 +203,7 @@ class Feed:
         gone = self._entries.popleft()
         self._bytes -= len(gone.envelope.value)
         self._first += 1
-        oldest = next(iter(self._serials))
-        if self._serials[oldest] < self._first:
-            del self._serials[oldest]
+        self._floor.setdefault(gone.envelope.topic, {})[gone.partition] = gone.offset + 1
 
     def _wake(self) -> None:
         with self._lock:

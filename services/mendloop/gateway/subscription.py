@@ -1,16 +1,17 @@
 """One reader's place in the event stream. Knows the feed and the log; knows neither web nor gRPC.
 
-A reader near the end takes the feed's kept events from memory; one that is further back reads the log itself until it
-has caught up. Either way it meets each event once, in order.
+A reader whose cursor the feed's memory reaches back to takes its events from there; one that is further back reads the
+log itself until it is as far. Either way it meets each event once, and those of a partition in their order.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from google.protobuf.message import Message
 
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Bus, Cursor, has_passed, joined
 from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.refusals import Malformed
 from mendloop.gateway.feed import Entry, Feed
@@ -68,13 +69,18 @@ class Subscription:
     def __init__(self, feed: Feed, history: Bus, *, wanted: Wanted, cursor: str = "") -> None:
         self._feed, self._history, self._wanted = feed, history, wanted
         self._reader: LogReader | None = None
-        self._serial = 0
+        self._serial: int | None = None
+        self._met: Cursor | None = None
         self.is_behind = False
-        if not cursor:
-            self._serial, self.cursor = feed.end()
-            return
         self.cursor = cursor
-        self._attach()
+        if not cursor:
+            self._join_now()
+            return
+        try:
+            place = decode_cursor(cursor)
+        except ValueError as error:
+            raise Malformed(str(error)) from error
+        self._attach(place)
 
     @property
     def reads_log(self) -> bool:
@@ -83,38 +89,58 @@ class Subscription:
 
     def pull(self) -> list[Entry]:
         """The next matching events; may be empty. is_behind then says whether to pull again at once."""
-        if self._reader is None:
-            return self._from_memory()
-        return self._from_log(self._reader)
+        if self._reader is not None:
+            return self._from_log(self._reader)
+        if self._serial is None:
+            self._join_now()
+            return []
+        return self._from_memory(self._serial)
 
-    def _from_memory(self) -> list[Entry]:
-        entries = self._feed.since(self._serial, limit=PULL_COUNT)
+    def _join_now(self) -> None:
+        """From the feed's end on, once there is one: while the feed reads what was before, now has not come."""
+        serial, self.cursor = self._feed.end()
+        self._serial = serial if self.cursor else None
+
+    def _from_memory(self, serial: int) -> list[Entry]:
+        entries = self._feed.since(serial, limit=PULL_COUNT)
         if entries is None:
-            self._attach()
+            self._attach(decode_cursor(self.cursor))
             return []
         self.is_behind = len(entries) == PULL_COUNT
-        if entries:
-            self._serial += len(entries)
-            self.cursor = entries[-1].cursor
-        return [entry for entry in entries if self._wanted.matches(entry.message)]
+        self._serial = serial + len(entries)
+        new = [entry for met in entries if (entry := self._unmet(met)) is not None]
+        return [entry for entry in new if self._wanted.matches(entry.message)]
+
+    def _unmet(self, entry: Entry) -> Entry | None:
+        """The entry, its cursor made ours where we have passed what the feed had not when it read it; None where it
+        is one of those that we have passed. Moves our place behind it."""
+        if self._met is None:
+            self.cursor = entry.cursor
+            return entry
+        is_met = entry.is_passed(self._met)
+        if has_passed(entry.after, self._met):
+            self._met = None
+        else:
+            self._met = joined(self._met, entry.after)
+            entry = replace(entry, after=self._met)
+        self.cursor = entry.cursor
+        return None if is_met else entry
 
     def _from_log(self, reader: LogReader) -> list[Entry]:
-        events, self.is_behind = reader.next(limit=CATCH_UP_COUNT)
-        self.cursor = encode_cursor(reader.cursor)
-        if not self.is_behind:
-            self._attach(reader)
+        floor = self._feed.floor()
+        events, is_more = reader.next(limit=CATCH_UP_COUNT)
+        if not is_more:  # what of the log before the feed's memory we did not get now, the log has no more
+            reader.cursor = joined(reader.cursor, floor)
+        self.cursor, self.is_behind = encode_cursor(reader.cursor), True
+        self._attach(reader.cursor)
         return [Entry.of(event) for event in events if self._wanted.matches(event.message)]
 
-    def _attach(self, reader: LogReader | None = None) -> None:
-        """Go on from memory where it reaches back to our place, else from the log."""
-        serial = self._feed.serial_after(self.cursor)
+    def _attach(self, place: Cursor) -> None:
+        """Go on from memory where it holds all that a cursor has not passed, else from the log."""
+        serial = self._feed.serial_after(place)
         if serial is not None:
-            self._serial, self._reader = serial, None
+            self._serial, self._met, self._reader = serial, place, None
             self.is_behind = True
-            return
-        if reader is None:
-            try:
-                self._reader = LogReader(self._history, cursor=decode_cursor(self.cursor))
-            except ValueError as error:
-                raise Malformed(str(error)) from error
+        elif self._reader is None:
+            self._reader = LogReader(self._history, cursor=place)
             self.is_behind = True

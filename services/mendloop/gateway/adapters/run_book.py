@@ -28,6 +28,7 @@ from mendloop.gateway.adapters.run_writing import (
     NewFold,
     drop_gone,
     read_places,
+    recalled_cursor,
     stored_cursor,
     write_events,
     write_places,
@@ -51,7 +52,8 @@ _LOCK = zlib.crc32(b"mendloop/gateway/run-book")
 class RunBook:
     """Runs as they stand, from the database and what is new on the bus. step() belongs to one thread.
 
-    is_log_whole says that the bus forgets no event. Raises InvalidRecipe where the database is of another log.
+    is_log_whole says that the bus forgets no event. recall_count events that are written already are given out again by
+    the first steps, for who keeps the newest ones in memory. Raises InvalidRecipe where the database is of another log.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RunBook:
         *,
         store: ArtifactStore | None = None,
         is_log_whole: bool = False,
+        recall_count: int = 0,
         keep: Keep | None = None,
         telemetry: Telemetry | None = None,
         cache: ViewCache | None = None,
@@ -72,7 +75,8 @@ class RunBook:
         self._keep, self._prune_at = keep or Keep(), 0.0
         cursor = stored_cursor(engine)
         require_same_log(engine, bus, cursor=cursor, is_log_whole=is_log_whole)
-        self._reader = LogReader(bus, cursor=cursor)
+        earlier = recalled_cursor(engine, cursor=cursor, count=recall_count) if recall_count else cursor
+        self._reader = LogReader(bus, cursor=earlier)
         self._pending: list[StreamEvent] = []
         self._written: Cursor = self._reader.cursor
         self._retry_at = 0.0

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
-from mendloop.bus.base import Cursor
+from mendloop.bus.base import Cursor, joined
 from mendloop.database.engine import insert, reading, retryable
 from mendloop.gateway.adapters.event_rows import Row, event_row, letter_row, touched_slices
 from mendloop.gateway.adapters.run_rows import run_row, slice_rows
@@ -29,6 +29,21 @@ def stored_cursor(engine: Engine) -> Cursor:
     """Up to where the log is written down. Raises Retryable where the database is away."""
     with retryable(), reading(engine).begin() as db:
         return read_places(db)
+
+
+def recalled_cursor(engine: Engine, *, cursor: Cursor, count: int) -> Cursor:
+    """A cursor before the given one: the newest `count` written events, and what stands between them in the log, lie
+    behind it. Raises Retryable where the database is away."""
+    newest = (
+        select(events.c.topic, events.c.part, events.c.pos).order_by(events.c.serial.desc()).limit(count).subquery()
+    )
+    firsts = select(newest.c.topic, newest.c.part, func.min(newest.c.pos).label("pos"))
+    earlier = joined(cursor, {})
+    with retryable(), reading(engine).begin() as db:
+        for row in db.execute(firsts.group_by(newest.c.topic, newest.c.part)):
+            offsets = earlier.setdefault(row.topic, {})
+            offsets[row.part] = min(row.pos, offsets.get(row.part, row.pos))
+    return earlier
 
 
 def read_places(db: Connection) -> Cursor:
