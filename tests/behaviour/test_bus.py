@@ -295,6 +295,17 @@ def test_read_goes_on_from_the_cursor(bus: Bus) -> None:
     assert [d.envelope.value for d in fresh] == [b"new"]
 
 
+def test_readers_at_different_places_take_turns_at_one_bus(bus: Bus) -> None:
+    for i in range(12):
+        bus.publish([event(str(i), key=f"key{i}", topic=(IN, OUT)[i % 2])])
+    everything = wait_until(lambda: len(found := bus.read([IN, OUT])) == 12 and found)
+    cursors = [advance({}, everything[:n]) for n in (9, 0, 5, 12, 2, 9)]
+    rests = [bus.read([IN, OUT], cursor=cursor, limit=100) for cursor in cursors]
+    assert [[d.envelope.value for d in rest] for rest in rests] == [
+        [d.envelope.value for d in everything[n:]] for n in (9, 0, 5, 12, 2, 9)
+    ]
+
+
 def test_read_gives_older_events_first_over_topics(bus: Bus) -> None:
     for i in range(6):
         bus.publish([event(str(i), key=f"key{i}", topic=(IN, OUT)[i % 2])])

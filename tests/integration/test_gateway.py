@@ -24,6 +24,7 @@ from waiting import wait_until
 from mendloop.gateway import feed as feeds
 from mendloop.gateway.adapters import streams
 from mendloop.gateway.domain.access import RunLimits, Scope
+from mendloop.runs.stream import decode_cursor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,6 +123,7 @@ def test_restart_of_the_gateway_loses_and_doubles_nothing(parts: Parts, tmp_path
     with serving(restarted) as url:
         restarted.bus.publish(data_run("r3"))
         rest = take(url, 3 * 19 - 8, last=first[-1].cursor)
+        assert restarted.feed.serial_after(decode_cursor(first[-1].cursor)) == 8  # from memory, not from the log
     assert _ids(first + rest) == [f"r{n}/{i}" for n in (1, 2, 3) for i in range(19)]
 
 

@@ -28,6 +28,7 @@ from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.tables import metadata
+from mendloop.gateway.domain.access import LOCAL
 from mendloop.gateway.domain.run_lines import line_of
 from mendloop.runs.model import RunView
 from mendloop.runs.view import fold
@@ -124,6 +125,18 @@ def test_restart_goes_on_from_the_stored_cursor(bus: LocalBus, engine: Engine) -
     assert _row_count(engine, "events") == len(events)
 
 
+def test_newest_events_are_given_out_again_after_a_restart_and_written_once(bus: LocalBus, engine: Engine) -> None:
+    events = data_run("r1")
+    bus.publish(events[:15])
+    first = RunBook(bus, engine)
+    _catch_up(first)
+    bus.publish(events[15:])
+    second = RunBook(bus, engine, recall_count=6)
+    assert [event.envelope.event_id for event in second.step()[0]] == [event.event_id for event in events[9:]]
+    assert second.view("r1") == _folded(events)
+    assert _row_count(engine, "events") == len(events)
+
+
 def test_replicas_write_each_event_once_and_see_the_same(bus: LocalBus, engine: Engine) -> None:
     events = data_run("r1")
     bus.publish(events[:6])
@@ -136,7 +149,7 @@ def test_replicas_write_each_event_once_and_see_the_same(bus: LocalBus, engine: 
     _catch_up(behind, ahead)
     assert _row_count(engine, "events") == len(events)
     assert behind.view("r1") == ahead.view("r1") == _folded(events)
-    [line] = RunQueries(engine).list_runs(limit=10).items
+    [line] = RunQueries(engine).list_runs(asker=LOCAL, limit=10).items
     assert line == line_of(_folded(events))
 
 
@@ -225,7 +238,7 @@ def test_only_the_newest_finished_runs_are_kept(bus: LocalBus, engine: Engine) -
         bus.publish([start, sent(finished(f"r{n}"), second=100 + n, event_id=f"end-{n}")])
     bus.publish([requested("goes-on", second=0)])
     _catch_up(book)
-    names = [line.run_id for line in RunQueries(engine).list_runs(limit=10).items]
+    names = [line.run_id for line in RunQueries(engine).list_runs(asker=LOCAL, limit=10).items]
     assert sorted(names) == ["goes-on", "r3", "r4"]
     assert book.view("r0") is None
     assert book.dropped_counts()["runs let go"] == 3
@@ -250,7 +263,7 @@ def test_text_that_a_database_refuses_stops_nothing(bus: LocalBus, engine: Engin
     odd.summary = "zero \0 byte"
     bus.publish([requested("r1"), sent(odd, second=5), sent(ready("a\0b"), second=6), requested("r2", second=7)])
     _catch_up(book := RunBook(bus, engine))
-    lines = RunQueries(engine).list_runs(limit=10).items
+    lines = RunQueries(engine).list_runs(asker=LOCAL, limit=10).items
     assert [(line.run_id, line.summary) for line in lines] == [("r2", ""), ("r1", "zero \ufffd byte")]
     assert book.dropped_counts()["unreadable"] == 1
     assert book.view("a\0b") is None
@@ -264,7 +277,7 @@ def test_runs_come_in_pages_and_by_what_they_say(bus: LocalBus, engine: Engine) 
     queries = RunQueries(engine)
     seen, cursor = [], ""
     while True:
-        page = queries.list_runs(limit=3, cursor=cursor)
+        page = queries.list_runs(asker=LOCAL, limit=3, cursor=cursor)
         assert page.total == 8
         seen += [(line.started_at, line.run_id) for line in page.items]
         cursor = page.next_cursor
@@ -273,8 +286,8 @@ def test_runs_come_in_pages_and_by_what_they_say(bus: LocalBus, engine: Engine) 
     assert len(seen) == 8
     assert seen == sorted(seen, reverse=True)
     for wanted in ({"outcome": "promoted"}, {"q": "VERB=jump"}, {"q": "data_missing ada"}, {"state": "finished"}):
-        assert [line.run_id for line in queries.list_runs(limit=9, **wanted).items] == ["done"], wanted
-    assert queries.list_runs(limit=9, q="100%").total == 0
+        assert [line.run_id for line in queries.list_runs(asker=LOCAL, limit=9, **wanted).items] == ["done"], wanted
+    assert queries.list_runs(asker=LOCAL, limit=9, q="100%").total == 0
 
 
 def test_slices_come_weak_first_with_their_trend(bus: LocalBus, engine: Engine) -> None:

@@ -29,6 +29,7 @@ class LogReader:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._consumer: KafkaConsumer | None = None
+        self._is_closed = False
         self._topics: tuple[str, ...] = ()
         self._starts: dict[TopicPartition, int] = {}
         self._ahead: dict[TopicPartition, deque[Record]] = {}
@@ -40,7 +41,8 @@ class LogReader:
             return []
         ends = consumer.end_offsets(places)
         starts = {p: cursor.get(p.topic.removeprefix(self._clients.prefix), {}).get(p.partition, 0) for p in places}
-        # Asking a client for one position costs a walk over all its partitions: only those with something new are asked.
+        # Asking the client for one position costs it a walk over all partitions, so only those with news are asked:
+        # 29 events from another place of 168 partitions took 1.9 s when all were, and take 15 ms.
         behind = [place for place in places if starts[place] < ends[place]]
         for place in behind:
             self._go_to(consumer, place, start=starts[place])
@@ -82,11 +84,13 @@ class LogReader:
     def close(self) -> None:
         """Let the client go."""
         consumer, self._consumer = self._consumer, None
-        self._topics = ()
+        self._is_closed, self._topics = True, ()
         if consumer is not None:
             consumer.close(autocommit=False, timeout_ms=1_000)
 
     def _assigned(self, topics: Sequence[str]) -> tuple[KafkaConsumer, list[TopicPartition]]:
+        if self._is_closed:  # a reader that waited for its turn must not begin anew, and keep the process from ending
+            raise kafka_errors.KafkaConnectionError("this reader was closed")
         if self._consumer is None:
             self._consumer = self._clients.consumer(max_poll_records=FETCH_COUNT)
         if self._topics != tuple(topics):
