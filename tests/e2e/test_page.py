@@ -190,8 +190,9 @@ def test_single_keys_can_be_switched_off(page: Any) -> None:
     page.keyboard.press("?")
     page.get_by_label("Single keys work as shortcuts").uncheck()
     page.get_by_role("button", name="Close").click()
+    page.get_by_role("dialog").wait_for(state="hidden")
     page.keyboard.press("?")
-    assert page.get_by_role("dialog").count() == 0
+    assert not page.get_by_role("dialog").is_visible()
 
 
 LOOKS = {
