@@ -46,6 +46,8 @@ def open_question(view: RunView, *, plan_id: str = "", is_review: bool | None = 
     of_plan = [one for one in asked if one.plan_id == wanted]
     if of_plan:
         return next((one for one in of_plan if one.answer is None), of_plan[-1])
+    if view.finish is not None:
+        raise NotNow(f"run {view.run_id} is over: {view.finish.outcome}")
     what = "for a review" if is_review else "for an answer"
     if plan_id:
         what = f"{what} of plan {plan_id[:100]!r}" if is_review else f"for plan {plan_id[:100]!r}"
