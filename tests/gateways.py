@@ -36,6 +36,7 @@ from mendloop.gateway.adapters.submitting import Submission
 from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
 from mendloop.gateway.domain.keys import token_of
 from mendloop.gateway.feed import Feed
+from mendloop.gateway.shared_pages import SharedPages
 from mendloop.gateway.use_cases import Ports
 
 LOCAL_TOKEN = token_of("local", "0123456789abcdef" * 4)
@@ -142,7 +143,7 @@ def gateway(
 
     is_open shows the local token for who shows nothing.
     """
-    bus, history = LocalBus(folder / "bus.db"), LocalBus(folder / "bus.db")
+    bus, history = LocalBus(folder / "bus.db"), SharedPages(LocalBus(folder / "bus.db"))
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
     telemetry = Telemetry("gateway")

@@ -53,6 +53,13 @@ class Consumer(Protocol):
         """Leave the group; what is not completed goes to the others at once."""
 
 
+class Log(Protocol):
+    """What a reader without a group needs of a bus."""
+
+    def read(self, topics: Sequence[str], *, cursor: Cursor | None = None, limit: int = 1000) -> list[Delivery]:
+        """Committed events from the cursor on (default: the oldest), without a group, oldest first, at most limit."""
+
+
 class Bus(Protocol):
     """A log of events by topic and partition."""
 

@@ -42,6 +42,7 @@ from mendloop.gateway.domain.addresses import networks_of
 from mendloop.gateway.domain.rates import Rate
 from mendloop.gateway.feed import KEEP_EVENTS, Feed
 from mendloop.gateway.settings import GatewaySettings
+from mendloop.gateway.shared_pages import SharedPages
 from mendloop.gateway.use_cases import Ports
 from mendloop.runs.observer import Observer
 
@@ -79,6 +80,7 @@ def main() -> None:
     telemetry = Telemetry(GATEWAY)
     bus = open_bus(settings.bus, options=settings.bus_options)
     history = open_bus(settings.bus, options=settings.bus_options)
+    pages = SharedPages(history)
     bus.ensure_topics(all_topics())
     store = open_store(settings.artifacts_uri)
     submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
@@ -101,7 +103,7 @@ def main() -> None:
     app = build_app(
         ports,
         access=open_access(engine, feed=feed, local_token=token, reader=_reader(settings), rates=_rates(settings)),
-        history=history,
+        history=pages,
         telemetry=telemetry,
         allowed_hosts=_allowed_hosts(settings),
         max_body_bytes=settings.max_body_bytes,
@@ -117,7 +119,7 @@ def main() -> None:
             started=lambda port: _leave_port(settings.grpc_port_file, port),
         ),
         store=store,
-        webhooks=Webhooks(engine, feed=feed, history=history, telemetry=telemetry, options=_webhook_options(settings)),
+        webhooks=Webhooks(engine, feed=feed, history=pages, telemetry=telemetry, options=_webhook_options(settings)),
     )
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]

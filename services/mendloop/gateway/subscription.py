@@ -11,7 +11,7 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-from mendloop.bus.base import Bus, Cursor, has_passed, joined
+from mendloop.bus.base import Cursor, Log, has_passed, joined
 from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.refusals import Malformed
 from mendloop.gateway.feed import Entry, Feed
@@ -66,7 +66,7 @@ def seen_by(asker: Principal, wanted: EventFilter, *, runs: Runs) -> Wanted:
 class Subscription:
     """Pulls events that match a filter, from a cursor on ("" means now). Used by one thread or task at a time."""
 
-    def __init__(self, feed: Feed, history: Bus, *, wanted: Wanted, cursor: str = "") -> None:
+    def __init__(self, feed: Feed, history: Log, *, wanted: Wanted, cursor: str = "") -> None:
         self._feed, self._history, self._wanted = feed, history, wanted
         self._reader: LogReader | None = None
         self._serial: int | None = None

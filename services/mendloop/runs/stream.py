@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
-from mendloop.bus.base import Bus, Cursor, Delivery, advance
+from mendloop.bus.base import Bus, Cursor, Delivery, Log, advance
 from mendloop.core.contracts import CONTRACTS, decode
 from mendloop.core.errors import InvalidEvent
 from mendloop.core.events import Envelope
@@ -46,7 +46,7 @@ class StreamEvent(NamedTuple):
 class LogReader:
     """Reads the bus forward. Events that cannot be read and repeated ones are left out and counted in `dropped`."""
 
-    def __init__(self, bus: Bus, *, cursor: Cursor | None = None, topics: Sequence[str] = TOPICS) -> None:
+    def __init__(self, bus: Log, *, cursor: Cursor | None = None, topics: Sequence[str] = TOPICS) -> None:
         self._bus, self._topics = bus, tuple(topics)
         self.cursor: Cursor = cursor or {}
         self.dropped: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse
 
 from mendloop.artifacts.store import ArtifactStore
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Log
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters import problems
 from mendloop.gateway.adapters.access import Access
@@ -46,7 +46,7 @@ def build_app(
     ports: Ports,
     *,
     access: Access,
-    history: Bus,
+    history: Log,
     telemetry: Telemetry,
     allowed_hosts: Sequence[str] = (),
     max_body_bytes: int = 256 * 1024,

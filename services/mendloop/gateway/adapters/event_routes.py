@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Log
 from mendloop.gateway import use_cases
 from mendloop.gateway.adapters.gate import Asker
 from mendloop.gateway.adapters.run_routes import problems
@@ -32,7 +32,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-def event_routes(ports: Ports, *, history: Bus, streams: Streams) -> APIRouter:
+def event_routes(ports: Ports, *, history: Log, streams: Streams) -> APIRouter:
     """The routes /v1/events and /v1/runs/{run_id}/events."""
     routes = APIRouter(prefix="/v1", tags=["events"])
 

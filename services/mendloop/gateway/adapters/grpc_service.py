@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Log
 from mendloop.gateway import use_cases
 from mendloop.gateway.adapters.bodies import JSON, YAML, read_recipe
 from mendloop.gateway.adapters.grpc_errors import Context
@@ -36,7 +36,7 @@ TYPE_URL = "type.googleapis.com/"
 class LoopService(LoopServiceServicer):
     """The service over the use cases. history is a bus connection for readers that catch up."""
 
-    def __init__(self, ports: Ports, *, history: Bus, streams: Streams) -> None:
+    def __init__(self, ports: Ports, *, history: Log, streams: Streams) -> None:
         self._ports, self._history, self._streams = ports, history, streams
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from anyio import CapacityLimiter, to_thread
 
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Log
 from mendloop.core.errors import MendloopError, Retryable
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters.hook_journal import Journal
@@ -50,7 +50,7 @@ class Courier:
         store: HookStore,
         *,
         feed: Feed,
-        history: Bus,
+        history: Log,
         make_sender: Callable[[], Sender],
         telemetry: Telemetry,
         rules: Rules = Rules(),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from anyio import CapacityLimiter, to_thread
 
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Log
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters.hook_journal import Journal
 from mendloop.gateway.adapters.hook_payloads import Letter, letter_of, made_at
@@ -40,7 +40,7 @@ class Means:
     """What all rounds share. spread gives 0 to 1; moved is the event that the next move of the feed sets."""
 
     feed: Feed
-    history: Bus
+    history: Log
     make_sender: Callable[[], Sender]
     journal: Journal
     telemetry: Telemetry

@@ -9,7 +9,7 @@ import httpx
 from anyio import to_thread
 from sqlalchemy import Engine
 
-from mendloop.bus.base import Bus
+from mendloop.bus.base import Log
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters.hook_courier import Courier
 from mendloop.gateway.adapters.hook_desk import HookDesk, Limits
@@ -40,7 +40,7 @@ class Webhooks:
     """Desk and courier over one database. Starts and stops with the app."""
 
     def __init__(
-        self, engine: Engine, *, feed: Feed, history: Bus, telemetry: Telemetry, options: WebhookOptions
+        self, engine: Engine, *, feed: Feed, history: Log, telemetry: Telemetry, options: WebhookOptions
     ) -> None:
         self.store = HookStore(engine, sealing=Sealing(options.keys))
         tls = httpx.create_ssl_context()
