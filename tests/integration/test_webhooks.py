@@ -254,7 +254,7 @@ def test_two_replicas_deliver_once_and_the_other_takes_over(tmp_path: Path, rece
             wait_until(lambda: all(first.get(hook)["delivered_count"] == 19 for hook in hooks))
             second.post(hooks[0], "disable")
             second.parts.bus.publish([one_event("e1")])
-            # The replica that holds the disabled hook may learn of it later than of the event: then it delivers once more.
+            # Who holds the disabled hook may learn of it later than of the event: then it delivers once more.
             wait_until(lambda: receiver.ids().count("e1") >= 2)
     with serving(tmp_path, owner="c") as third:
         third.post(hooks[0], "enable")

@@ -6,10 +6,12 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gateways import recipe_document
 from run_events import data_run, position, sent
+from waiting import wait_until
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.local import LocalBus
@@ -113,13 +115,19 @@ def test_wandb_writes_the_run_offline(record: RunRecord, tmp_path: Path) -> None
 
     folder = Path(wandb.export(record, report=REPORT, project="loop", folder=tmp_path, is_offline=True))
     [path] = folder.glob("*.wandb")
-    rows, config = {}, {}
-    for raw in _log_records(path.read_bytes()):
-        entry = Record.FromString(raw)
-        if entry.HasField("history"):
-            values = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in entry.history.item}
-            rows[values["_step"]] = values
-        if entry.HasField("run"):
-            config |= {i.key: json.loads(i.value_json) for i in entry.run.config.update}
+    rows: dict[int, dict[str, Any]] = {}
+    config: dict[str, Any] = {}
+
+    def is_written() -> bool:  # by a process of wandb's own, which may still be at it
+        for raw in _log_records(path.read_bytes()):
+            entry = Record.FromString(raw)
+            if entry.HasField("history"):
+                values = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in entry.history.item}
+                rows[values["_step"]] = values
+            if entry.HasField("run"):
+                config.update({i.key: json.loads(i.value_json) for i in entry.run.config.update})
+        return {0, 1} <= rows.keys() and bool(config)
+
+    wait_until(is_written)
     assert [rows[step]["accuracy"] for step in (0, 1)] == [0.5, pytest.approx(55 / 60)]
     assert config["task"] == "counting"
