@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_serializer, model_validator
 
 from mendloop.core.arms import Arm, Arms, Dump, arm_of, without_unused
 from mendloop.core.errors import InvalidRecipe
+from mendloop.core.group_settings import GroupDroSettings
 from mendloop.core.sections import Count, Share
 from mendloop.core.sections import Section as _Section
 from mendloop.core.teaching_settings import StudentWindow, TeacherSettings
@@ -51,6 +52,16 @@ class TrainSettings(_Section):
         0, description="Held-out losses in a row without a new lowest one that end the training; 0: none does."
     )
 
+    group_dro: GroupDroSettings | None = Field(
+        None, description="Weights on the loss of groups of examples, by how far they are above the start; null: none."
+    )
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: Dump) -> dict[str, Any]:
+        """Without group_dro where there is none: documents and hashes stay those of before the field."""
+        values: dict[str, Any] = dump(self)
+        return {name: value for name, value in values.items() if name != "group_dro" or value is not None}
+
     @model_validator(mode="after")
     def _check_objective(self) -> TrainSettings:
         if self.patience and not self.held_out_share:
@@ -59,6 +70,12 @@ class TrainSettings(_Section):
             raise ValueError("packing joins examples into rows, and DPO compares whole ones; set packing to false")
         if self.objective == "dpo" and self.prompt_in_loss:
             raise ValueError("DPO compares completions of one prompt; set prompt_in_loss to false")
+        if self.group_dro and self.objective == "dpo":
+            raise ValueError("group_dro weighs the losses of examples, and DPO learns from pairs; remove either")
+        if self.group_dro and self.packing:
+            raise ValueError(
+                "group_dro weighs rows, and packing joins examples of several groups; set packing to false"
+            )
         return self
 
 

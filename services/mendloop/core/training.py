@@ -80,7 +80,7 @@ def counted_settings(settings: TrainSettings) -> dict[str, object]:
     """The settings that a training's identity depends on, as JSON values: those added later only where they are set."""
     usual = TrainSettings().model_dump(mode="json")
     values = settings.model_dump(mode="json")
-    counted = {name: value for name, value in values.items() if name in _FIRST_SETTINGS or value != usual[name]}
+    counted = {name: value for name, value in values.items() if name in _FIRST_SETTINGS or value != usual.get(name)}
     if settings.patience:
         counted["kept_weights"] = "lowest held-out loss"  # before, patience kept those of the last step
     return counted
@@ -99,6 +99,22 @@ class HealthCheck:
     passed: bool
     value: float
     reading: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCourse:
+    """A group of examples in a training with group DRO; losses are in nats per labelled token."""
+
+    group: str
+    """The examples' value on the axis."""
+    row_count: int
+    """Distinct examples of it that the steps saw."""
+    weight: float
+    """Mean over the steps; the weights of all groups sum to 1."""
+    reference_loss: float
+    """Loss of the start checkpoint on a sample of it."""
+    final_loss: float
+    """Loss after the last step on the same sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +143,14 @@ class TrainingReport:
     """Processes that trained together."""
     kept_step: int = 0
     """The step whose weights were kept, by the lowest held-out loss; 0: the last one, where nothing may stop early."""
+    groups: tuple[GroupCourse, ...] = ()
+    """The groups of group DRO; empty without it."""
 
     def document(self) -> dict[str, object]:
-        """The report as JSON values."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "job": self.job.document(), "health": [asdict(check) for check in self.health]}
+        """The report as JSON values; without groups where there are none, as before there were any."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "groups"}
+        groups = {"groups": [asdict(group) for group in self.groups]} if self.groups else {}
+        return {**values, **groups, "job": self.job.document(), "health": [asdict(check) for check in self.health]}
 
     def store(self, store: ArtifactStore) -> Artifact:
         """Write the report as JSON."""
@@ -151,6 +170,7 @@ class TrainingReport:
                 "job": TrainingJob.of(document["job"]),
                 "health": tuple(HealthCheck(**check) for check in document["health"]),
                 **{name: _curve(document.get(name, ())) for name in _CURVES},
+                "groups": tuple(GroupCourse(**group) for group in document.get("groups", ())),
             }
         )
 

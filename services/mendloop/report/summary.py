@@ -242,6 +242,7 @@ def _training(store: ArtifactStore, name: str, artifact: Artifact) -> Document:
         "method": report.job.settings.method,
         "objective": report.job.settings.objective,
         "health": [asdict(check) for check in report.health],
+        "groups": [asdict(group) for group in report.groups],
     }
 
 

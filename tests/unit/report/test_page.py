@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from run_events import batch, data_run, sent
+from training import job
 
 from mendloop.artifacts.lineage import Node, record
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.core.contracts import decode
 from mendloop.core.events import Envelope
+from mendloop.core.training import GroupCourse, TrainingReport
+from mendloop.core.wire import artifact_ref
 from mendloop.report.page import render
 from mendloop.report.summary import Document, summarize
 from mendloop.runs.fold import fold
@@ -84,6 +87,26 @@ def test_what_a_batch_drops_and_shifts_stands_on_the_page(tmp_path: Path) -> Non
     assert re.search(r"an evaluation item</td>\s*<td class=\"number\">2<", page)
     assert "rows removed 4" in page
     assert re.search(r"<td>jump</td>.*0.010.*0.310", page)
+
+
+def test_the_groups_that_a_training_weighed_stand_on_the_page(tmp_path: Path) -> None:
+    groups = (GroupCourse("jump", 40, 0.8125, 0.25, 0.125), GroupCourse("walk", 60, 0.1875, 0.5, 0.0625))
+    curve = ((10, 1.0), (20, 0.5))
+    report = TrainingReport(job(group_dro={"axis": "verb"}), (), curve, 20, 900, 1.0, 1e6, "", groups=groups)
+    stored = artifact_ref(report.store(ArtifactStore(tmp_path)))
+    events = [_without_report(event) for event in data_run()]
+    for at, envelope in enumerate(events):
+        message = decode(envelope.event_type, envelope.value)
+        if isinstance(message, checkpoint_pb2.CheckpointReady):
+            message.training_report.CopyFrom(stored)
+            events[at] = Envelope(envelope.topic, envelope.key, message.SerializeToString(), envelope.headers)
+    view: RunView | None = reduce(fold, events, None)
+    assert view is not None
+
+    summary = {**summarize(view, store=ArtifactStore(tmp_path)), "weak_below": 0.8}
+
+    page = render([summary], title="t", subtitle="s")
+    assert "<td>jump</td><td>40</td><td>0.812</td><td>0.250</td><td>0.125</td>" in page
 
 
 def test_text_of_a_run_is_escaped(tmp_path: Path) -> None:

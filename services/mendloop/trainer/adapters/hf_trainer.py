@@ -211,6 +211,8 @@ class JobTrainer(Trainer):
             "elapsed_s": self._watch.elapsed_s(),
             "threads": torch.get_num_threads(),
         }
+        if self._course.groups is not None:
+            progress["groups"] = self._course.groups.state()
         with full_disk_is_retryable(self._points):
             if is_first():
                 save_point(self._points, step=self.state.global_step, progress=progress, write=self._write_point)

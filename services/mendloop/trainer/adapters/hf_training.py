@@ -6,7 +6,7 @@ Knows jobs, rows and directories; knows neither events nor the artifact store.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from peft import PeftModel
 
 from mendloop.core.errors import Interrupted, Permanent
 from mendloop.core.records import Example, Preference
-from mendloop.core.training import FailureCause, HealthCheck, TrainingFailure, TrainingJob, TrainingReport
+from mendloop.core.training import FailureCause, GroupCourse, HealthCheck, TrainingFailure, TrainingJob, TrainingReport
 from mendloop.trainer.adapters.best_weights import BestWeights
 from mendloop.trainer.adapters.collation import Collation, OrderedRows, Packing, PairPadding, RightPadding
+from mendloop.trainer.adapters.group_dro import GroupDroTrainer, GroupPadding, group_courses, measured
 from mendloop.trainer.adapters.hf_trainer import JobTrainer, training_arguments
 from mendloop.trainer.adapters.lora import merged, save_adapter, with_adapters
 from mendloop.trainer.adapters.preferences import PreferenceTrainer, with_references
@@ -28,7 +29,9 @@ from mendloop.trainer.adapters.resume_points import ResumePoint, forget_points, 
 from mendloop.trainer.adapters.start_checkpoint import Start, load_start, padding_id, save_trained
 from mendloop.trainer.adapters.watching import Course, DeviceTime, OnStep, Watch, stopwatch
 from mendloop.trainer.domain.cost import training_flops
+from mendloop.trainer.domain.group_weights import GroupWeights
 from mendloop.trainer.domain.held_out import HeldOutLosses
+from mendloop.trainer.domain.labels import LabelledExample
 from mendloop.trainer.domain.losses import Diverged, LossCurve, curve_interval
 from mendloop.trainer.ports import Progress, TrainingFailed
 
@@ -131,7 +134,15 @@ class _Run:
             mfu=self.flops(1) * pace / peak_flops if peak_flops else None,
             process_count=trainer.args.world_size,
             kept_step=self.course.held_out.lowest_step if self.course.best else 0,
+            groups=self.group_courses(trainer.model),
         )
+
+    def group_courses(self, model: Any) -> tuple[GroupCourse, ...]:
+        """What the groups of group DRO were, with the losses of the model of the last step."""
+        weights = self.course.groups
+        if weights is None:
+            return ()
+        return group_courses(weights, self.data.rows, final=_group_losses(self, model, weights=weights))
 
     def failure(self, reason: str, *, cause: FailureCause, step: int) -> TrainingFailure:
         """What a training that became no checkpoint was until then."""
@@ -211,7 +222,15 @@ def _course(job: TrainingJob, *, start: Start, data: Prepared, point: ResumePoin
     )
     held_out = HeldOutLosses(patience=settings.patience, state=progress.get("held_out"))
     best = BestWeights(point.path if point else None) if settings.patience else None
-    return Course(curve, held_out, data.held_out, settings.held_out_every, best)
+    groups = _group_weights(job, data, state=progress.get("groups"))
+    return Course(curve, held_out, data.held_out, settings.held_out_every, best, groups)
+
+
+def _group_weights(job: TrainingJob, data: Prepared, *, state: Mapping[str, Any] | None) -> GroupWeights | None:
+    if job.settings.group_dro is None:
+        return None
+    groups = sorted({row.group for row in data.rows if isinstance(row, LabelledExample)})
+    return GroupWeights(groups, settings=job.settings.group_dro, state=state)
 
 
 def _trainer(run: _Run, *, watch: Watch, points: Path, strategy: str) -> JobTrainer:
@@ -219,6 +238,8 @@ def _trainer(run: _Run, *, watch: Watch, points: Path, strategy: str) -> JobTrai
     job, settings, start, data = run.job, run.job.settings, run.start, run.data
     if strategy == "fsdp" and process_count() > 1 and settings.method == "lora":
         raise Permanent("adapters are small and train with ddp; set MENDLOOP_TRAINER_STRATEGY to ddp")
+    if run.course.groups is not None and process_count() > 1:
+        raise Permanent(f"group_dro trains in one process, not {process_count()}; set MENDLOOP_TRAINER_PROCESSES to 1")
     step_count = data.cut.step_count
     args = training_arguments(settings, directory=points, step_count=step_count, seed=job.seed, strategy=strategy)
     padding = padding_id(start.tokenizer)
@@ -237,6 +258,12 @@ def _trainer(run: _Run, *, watch: Watch, points: Path, strategy: str) -> JobTrai
         )
         course = replace(course, held_out_rows=held_out_rows)
         collation, kind, options = pairs, PreferenceTrainer, {"beta": settings.dpo_beta}
+    if course.groups is not None:
+        collation = GroupPadding(course.groups.groups, padding_id=padding)
+        _moved(start.model, device=args.device)
+        kind, options = GroupDroTrainer, {"weights": course.groups}
+        if not course.groups.references:
+            course.groups.begin(_group_losses(run, start.model, weights=course.groups))
     model = with_adapters(start.model, settings, seed=job.seed) if settings.method == "lora" else start.model
     return _built(
         kind,
@@ -250,6 +277,13 @@ def _trainer(run: _Run, *, watch: Watch, points: Path, strategy: str) -> JobTrai
         save_steps=settings.save_steps,
         **options,
     )
+
+
+def _group_losses(run: _Run, model: Any, *, weights: GroupWeights) -> list[float]:
+    """The model's loss on a sample of each group."""
+    padding = RightPadding(padding_id=padding_id(run.start.tokenizer))
+    size = run.job.settings.batch_size
+    return measured(model, run.data.rows, groups=weights.groups, padding=padding, size=size)
 
 
 def _moved(model: torch.nn.Module, *, device: torch.device) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -17,6 +17,7 @@ from mendloop.core.training import HealthCheck, TrainingJob
 from mendloop.models.encoding import Encoded, encode_examples, encode_prompts
 from mendloop.trainer.adapters.collation import Row
 from mendloop.trainer.adapters.labelling import labelled_example
+from mendloop.trainer.domain.group_weights import group_of, reason_against
 from mendloop.trainer.domain.health import failures, health_checks, pair_checks, text_checks
 from mendloop.trainer.domain.labels import LabelledExample, LabelledPair, pieces
 from mendloop.trainer.domain.schedule import Cut, Mixture, cut_to_limit, held_out, schedule
@@ -62,7 +63,7 @@ def prepare(
 ) -> Prepared:
     """Plan the steps, encode the rows that they see, and cut the plan to the token limit.
 
-    Raises Refused where there is nothing to train on, or where the limit allows no step.
+    Raises Refused where there is nothing to train on, where the limit allows no step, or where group DRO has no groups.
     """
     settings = job.settings
     sources = [_sources(job, tokenizer, rows) for rows in (corpus, batch)]
@@ -77,6 +78,7 @@ def prepare(
     seen = sorted({number for step in steps for number in step})
     chosen = [numbered[number] for number in seen]
     rows = _encoded(job, tokenizer, chosen)
+    _check_groups(job, rows)
     position = {number: at for at, number in enumerate(seen)}
     step_tokens = [sum(rows[position[number]].token_count for number in step) for step in steps]
     cut = cut_to_limit(step_tokens, token_limit=job.token_limit)
@@ -90,6 +92,14 @@ def prepare(
     return Prepared(
         rows, _texts(job, chosen), order, step_tokens[: cut.step_count], cut, _encoded(job, tokenizer, left)
     )
+
+
+def _check_groups(job: TrainingJob, rows: Sequence[Row]) -> None:
+    asked = job.settings.group_dro
+    groups = [row.group for row in rows if isinstance(row, LabelledExample)]
+    reason = reason_against(groups, axis=asked.axis) if asked else ""
+    if reason:
+        raise Refused(reason)
 
 
 def check(job: TrainingJob, *, tokenizer: PreTrainedTokenizerBase, data: Prepared) -> tuple[HealthCheck, ...]:
@@ -132,7 +142,17 @@ def _sources(
     examples = [row for row in rows if isinstance(row, Example)]
     encoded = _pairs_encoded(job, tokenizer, [(row.prompt, row.completion) for row in examples], max_tokens=None)
     limit, eos_in_loss = job.settings.max_tokens, job.settings.eos_in_loss
-    return [part for text in encoded for part in pieces(text.input_ids, max_tokens=limit, eos_in_loss=eos_in_loss)]
+    return [
+        _grouped(job, part, row)
+        for row, text in zip(examples, encoded, strict=True)
+        for part in pieces(text.input_ids, max_tokens=limit, eos_in_loss=eos_in_loss)
+    ]
+
+
+def _grouped(job: TrainingJob, labelled: LabelledExample, row: Example) -> LabelledExample:
+    """The example with its group, where groups are weighed."""
+    asked = job.settings.group_dro
+    return replace(labelled, group=group_of(row.axes, axis=asked.axis)) if asked else labelled
 
 
 def _texts(job: TrainingJob, rows: Sequence[Source]) -> list[str]:
@@ -153,7 +173,7 @@ def _encoded(job: TrainingJob, tokenizer: PreTrainedTokenizerBase, rows: Sequenc
             chosen, rejected = (labelled_example(next(encoded), settings=job.settings) for _ in range(2))
             done.append(LabelledPair(chosen, rejected))
         elif isinstance(row, Example):
-            done.append(labelled_example(next(encoded), settings=job.settings))
+            done.append(_grouped(job, labelled_example(next(encoded), settings=job.settings), row))
         else:
             done.append(row)
     return done

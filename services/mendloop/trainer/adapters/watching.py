@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from mendloop.trainer.adapters.best_weights import BestWeights
 from mendloop.trainer.adapters.collation import Row
+from mendloop.trainer.domain.group_weights import GroupWeights
 from mendloop.trainer.domain.held_out import HeldOutLosses
 from mendloop.trainer.domain.losses import LossCurve
 from mendloop.trainer.ports import Progress
@@ -46,7 +47,8 @@ class Watch:
 class Course:
     """What a training's losses are written to. held_out_rows are measured every held_out_every steps.
 
-    best keeps the weights of the lowest held-out loss, where the training may stop early; else None.
+    best keeps the weights of the lowest held-out loss, where the training may stop early; else None. groups are
+    those of group DRO; None without it.
     """
 
     curve: LossCurve
@@ -54,6 +56,7 @@ class Course:
     held_out_rows: Sequence[Row] = field(default=())
     held_out_every: int = 1
     best: BestWeights | None = None
+    groups: GroupWeights | None = None
 
 
 class Pace:

@@ -22,6 +22,8 @@ class LabelledExample:
     prompt_length: int
     is_cut: bool
     """Whether max_tokens cut tokens off, the EOS among them; otherwise the last token is the EOS."""
+    group: str = ""
+    """Which group of group DRO it is of; empty without group DRO."""
 
     def __post_init__(self) -> None:
         if len(self.input_ids) != len(self.labels) or not 0 <= self.prompt_length <= len(self.input_ids):
