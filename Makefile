@@ -54,8 +54,8 @@ chart: setup ## write what the chart takes from the code: topics, readers, names
 kube-tools: setup ## build Helm, a Kubernetes control plane, kwok and kubeconform for the chart's tests (once, minutes)
 	PYTHONPATH=tests $(BIN)/python tests/deploy/tools.py
 
-test-deploy: setup kube-tools ## chart on a real API server, faults that reach a real Alertmanager, images
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests/deploy
+test-deploy: setup kube-tools ## what `make test` leaves: chart on a real API server, faults that reach a real Alertmanager, images
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests -m deploy
 
 base-checkpoint: setup ## rebuild the SCAN base checkpoint that ships
 	$(BIN)/python -m mendloop.examples.scan.make_base

@@ -142,6 +142,7 @@ def test_sharded_weights_learn_the_same(
     _is_as(trained, alone, store=store, folder=tmp_path / "cache")
 
 
+@pytest.mark.deploy
 def test_sharded_processes_that_are_killed_go_on_and_end_with_the_same_bytes(
     store: ArtifactStore, work: TrainingJob, sharded: tuple[Trained, Path], tmp_path: Path
 ) -> None:
