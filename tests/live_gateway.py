@@ -29,7 +29,7 @@ def live(parts: Parts, *, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        assert parts.feed.wait_current(timeout_s=10)
+        assert parts.feed.wait_current(timeout_s=60)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         parts.feed.ask_stop()

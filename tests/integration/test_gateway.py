@@ -8,16 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from gateways import Parts, gateway
+from live_gateway import live
 from run_events import JUMP, data_run, requested
 from waiting import wait_until
 
@@ -36,26 +34,6 @@ class Received:
     cursor: str
     kind: str
     event_id: str
-
-
-@contextmanager
-def serving(parts: Parts) -> Iterator[str]:
-    """The URL of a real uvicorn over the parts."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
-    config = uvicorn.Config(parts.app, log_config=None, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        assert parts.feed.wait_current(timeout_s=60)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        parts.feed.ask_stop()
-        server.should_exit = True
-        thread.join(timeout=20)
-        listener.close()
 
 
 def received(response: httpx.Response) -> Iterator[Received]:
@@ -95,7 +73,7 @@ def parts(tmp_path: Path) -> Parts:
 
 def test_stream_from_the_beginning_gives_every_event_in_order(parts: Parts) -> None:
     parts.bus.publish(data_run("r1"))
-    with serving(parts) as url:
+    with live(parts) as url:
         events = take(url, 19, **{"from": "beginning"})
     assert _ids(events) == [f"r1/{n}" for n in range(19)]
     assert events[0].kind == "mendloop.v1.LoopRequested"
@@ -103,7 +81,7 @@ def test_stream_from_the_beginning_gives_every_event_in_order(parts: Parts) -> N
 
 def test_reconnects_lose_and_double_nothing(parts: Parts) -> None:
     parts.bus.publish(data_run("r0"))
-    with serving(parts) as url:
+    with live(parts) as url:
         seen, last = [], ""
         for n in range(1, 6):
             parts.bus.publish(data_run(f"r{n}"))
@@ -115,12 +93,12 @@ def test_reconnects_lose_and_double_nothing(parts: Parts) -> None:
 
 
 def test_restart_of_the_gateway_loses_and_doubles_nothing(parts: Parts, tmp_path: Path) -> None:
-    with serving(parts) as url:
+    with live(parts) as url:
         parts.bus.publish(data_run("r1"))
         first = take(url, 8, **{"from": "beginning"})
     parts.bus.publish(data_run("r2"))
     restarted = gateway(tmp_path, keep_alive_s=0.2)
-    with serving(restarted) as url:
+    with live(restarted) as url:
         restarted.bus.publish(data_run("r3"))
         rest = take(url, 3 * 19 - 8, last=first[-1].cursor)
         assert restarted.feed.serial_after(decode_cursor(first[-1].cursor)) == 8  # from memory, not from the log
@@ -131,7 +109,7 @@ def test_reader_that_falls_behind_what_is_kept_goes_on_from_the_log(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feeds, "KEEP_EVENTS", 10)
-    with serving(parts) as url:
+    with live(parts) as url:
         parts.bus.publish(data_run("r0"))
         last = take(url, 5, **{"from": "beginning"})[-1].cursor
         for n in range(1, 4):
@@ -143,7 +121,7 @@ def test_reader_that_falls_behind_what_is_kept_goes_on_from_the_log(
 
 def test_live_stream_gets_what_comes_after_it_joined(parts: Parts) -> None:
     parts.bus.publish(data_run("r1"))
-    with serving(parts) as url, httpx.stream("GET", f"{url}/v1/events", timeout=20) as response:
+    with live(parts) as url, httpx.stream("GET", f"{url}/v1/events", timeout=20) as response:
         events = received(response)
         wait_until(lambda: parts.app.state.streams.open_count == 1)
         parts.bus.publish(data_run("r2"))
@@ -152,7 +130,7 @@ def test_live_stream_gets_what_comes_after_it_joined(parts: Parts) -> None:
 
 def test_place_of_a_silent_stream_moves_with_its_keep_alives(parts: Parts) -> None:
     with (
-        serving(parts) as url,
+        live(parts) as url,
         httpx.stream("GET", f"{url}/v1/events", params={"run": "none"}, timeout=20) as response,
     ):
         lines = response.iter_lines()
@@ -178,7 +156,7 @@ def test_place_of_a_silent_stream_moves_with_its_keep_alives(parts: Parts) -> No
 )
 def test_filters_choose_events(parts: Parts, params: dict[str, str], expected: list[str]) -> None:
     parts.bus.publish([*data_run("r1"), *data_run("r2")])
-    with serving(parts) as url:
+    with live(parts) as url:
         assert _ids(take(url, len(expected), **{"from": "beginning"}, **params)) == expected
         # Nothing else follows: the next event of such a stream is one that is published now.
         headers = {"Accept": "text/event-stream"}
@@ -188,7 +166,7 @@ def test_filters_choose_events(parts: Parts, params: dict[str, str], expected: l
 
 def test_filter_lets_nothing_else_through(parts: Parts) -> None:
     parts.bus.publish([*data_run("r1"), *data_run("r2")])
-    with serving(parts) as url:
+    with live(parts) as url:
         params = {"from": "beginning", "type": "LoopFinished"}
         with httpx.stream("GET", f"{url}/v1/events", params=params, timeout=20) as response:
             events = received(response)
@@ -199,7 +177,7 @@ def test_filter_lets_nothing_else_through(parts: Parts) -> None:
 
 
 def test_reader_that_takes_nothing_delays_nobody(parts: Parts) -> None:
-    with serving(parts) as url:
+    with live(parts) as url:
         port = int(url.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as stuck:
             stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -215,7 +193,7 @@ def test_reader_that_stays_stuck_is_given_up(parts: Parts, monkeypatch: pytest.M
     monkeypatch.setattr(streams, "STALL_S", 0.3)
     for n in range(200):
         parts.bus.publish(data_run(f"r{n}"))
-    with serving(parts) as url:
+    with live(parts) as url:
         port = int(url.rsplit(":", 1)[1])
         with socket.socket() as stuck:
             stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -226,7 +204,7 @@ def test_reader_that_stays_stuck_is_given_up(parts: Parts, monkeypatch: pytest.M
 
 
 def test_reader_that_leaves_is_forgotten(parts: Parts) -> None:
-    with serving(parts) as url:
+    with live(parts) as url:
         with httpx.stream("GET", f"{url}/v1/events", timeout=20):
             wait_until(lambda: parts.app.state.streams.open_count == 1)
         wait_until(lambda: parts.app.state.streams.open_count == 0)
@@ -234,7 +212,7 @@ def test_reader_that_leaves_is_forgotten(parts: Parts) -> None:
 
 def test_more_streams_than_allowed_are_told_to_come_again(tmp_path: Path) -> None:
     parts = gateway(tmp_path, max_streams=1)
-    with serving(parts) as url, httpx.stream("GET", f"{url}/v1/events", timeout=20):
+    with live(parts) as url, httpx.stream("GET", f"{url}/v1/events", timeout=20):
         wait_until(lambda: parts.app.state.streams.open_count == 1)
         answer = httpx.get(f"{url}/v1/events", timeout=20)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
@@ -242,7 +220,7 @@ def test_more_streams_than_allowed_are_told_to_come_again(tmp_path: Path) -> Non
 
 def test_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
     parts = gateway(tmp_path, body_timeout_s=0.2)
-    with serving(parts) as url, socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as slow:
+    with live(parts) as url, socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as slow:
         slow.sendall(
             b"POST /v1/runs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
@@ -290,7 +268,7 @@ def test_stream_ends_when_its_key_is_revoked(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(streams, "RECHECK_S", 0.1)
     parts = gateway(tmp_path, is_open=False, keep_alive_s=0.1)
     key, token = parts.access.key_store.create("ci", scope=Scope.READ, by="test")
-    with serving(parts) as url:
+    with live(parts) as url:
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.stream("GET", f"{url}/v1/events", headers=headers, timeout=20) as response:
             lines = response.iter_lines()
@@ -306,7 +284,7 @@ def test_browser_follows_the_stream_with_its_cookie(tmp_path: Path) -> None:
     _, token = parts.access.key_store.create(
         "team a", scope=Scope.READ, by="test", limits=RunLimits(own=False, patterns=("team-a-*",))
     )
-    with serving(parts) as url, httpx.Client(base_url=url, timeout=20) as browser:
+    with live(parts) as url, httpx.Client(base_url=url, timeout=20) as browser:
         assert browser.post("/v1/session", json={"token": token}).status_code == 200
         with browser.stream("GET", "/v1/events", params={"from": "beginning"}) as response:
             events = received(response)

@@ -17,7 +17,7 @@ from mendloop.gateway.adapters.hook_sending import AddressNotAllowed, Gate, Send
 from mendloop.gateway.adapters.hook_store import HookStore
 from mendloop.gateway.domain import hooks as rules
 from mendloop.gateway.domain.hooks import Attempt, Format, Hook, Progress, Secret, Wanted, judge
-from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, UnknownWebhook
+from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, Unknown
 from mendloop.gateway.domain.signing import SECRET_BYTES, rotated, secret_text
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.subscription import BEGINNING
@@ -88,7 +88,7 @@ class HookDesk:
         return hook
 
     def get(self, hook_id: str) -> Hook:
-        """A hook. Raises UnknownWebhook."""
+        """A hook. Raises Unknown."""
         return _found(self._store.find(hook_id), hook_id)
 
     def page(self, *, after: str, limit: int) -> tuple[list[Hook], str]:
@@ -105,7 +105,7 @@ class HookDesk:
         format: Format | None = None,
         wanted: Wanted | None = None,
     ) -> Hook:
-        """Change what is given; the place in the log stays. Raises UnknownWebhook or Invalid."""
+        """Change what is given; the place in the log stays. Raises Unknown or Invalid."""
 
         def edit(hook: Hook) -> Hook:
             changed = replace(
@@ -121,22 +121,22 @@ class HookDesk:
         return self._change(hook_id, edit)
 
     def remove(self, hook_id: str) -> None:
-        """Delete a hook and its log. Raises UnknownWebhook."""
+        """Delete a hook and its log. Raises Unknown."""
         if not self._store.remove(hook_id):
             raise _unknown(hook_id)
         self._wake()
 
     def enable(self, hook_id: str) -> Hook:
-        """Let a hook go on where it stopped, at once. Raises UnknownWebhook."""
+        """Let a hook go on where it stopped, at once. Raises Unknown."""
         return self._change(hook_id, lambda hook: replace(hook, progress=rules.enabled_again(hook.progress)))
 
     def disable(self, hook_id: str, *, reason: str) -> Hook:
-        """Stop a hook; its place stays. Raises UnknownWebhook."""
+        """Stop a hook; its place stays. Raises Unknown."""
         said = reason or "disabled by a person"
         return self._change(hook_id, lambda hook: replace(hook, progress=rules.disabled(hook.progress, reason=said)))
 
     def rotate(self, hook_id: str, *, overlap_s: float) -> tuple[Hook, str]:
-        """A new secret; those before it sign too until the overlap is over. Raises UnknownWebhook."""
+        """A new secret; those before it sign too until the overlap is over. Raises Unknown."""
         fresh = secret_text(secrets.token_bytes(SECRET_BYTES))
 
         def edit(hook: Hook) -> Hook:
@@ -145,7 +145,7 @@ class HookDesk:
         return self._change(hook_id, edit), fresh
 
     def replay(self, hook_id: str, *, start: str) -> Hook:
-        """Deliver again from a time (ISO 8601) or from behind a cursor. Raises UnknownWebhook or Invalid."""
+        """Deliver again from a time (ISO 8601) or from behind a cursor. Raises Unknown or Invalid."""
         cursor, not_before = self._start(start)
         return self._change(
             hook_id,
@@ -153,7 +153,7 @@ class HookDesk:
         )
 
     def attempts(self, hook_id: str, *, before: int | None, limit: int) -> tuple[list[Attempt], str]:
-        """The log of a hook, newest first, and the cursor of the next page. Raises UnknownWebhook."""
+        """The log of a hook, newest first, and the cursor of the next page. Raises Unknown."""
         self.get(hook_id)
         found = self._store.attempts(hook_id, before=before, limit=limit + 1)
         return [attempt for _, attempt in found[:limit]], str(found[limit - 1][0]) if len(found) > limit else ""
@@ -236,5 +236,5 @@ def _found(hook: Hook | None, hook_id: str) -> Hook:
     return hook
 
 
-def _unknown(hook_id: str) -> UnknownWebhook:
-    return UnknownWebhook(f"there is no webhook {hook_id[:100]!r}")
+def _unknown(hook_id: str) -> Unknown:
+    return Unknown(f"there is no webhook {hook_id[:100]!r}")

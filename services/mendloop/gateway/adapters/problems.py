@@ -28,7 +28,6 @@ from mendloop.gateway.domain.refusals import (
     TooMany,
     Unknown,
     UnknownRun,
-    UnknownWebhook,
     Unreadable,
 )
 
@@ -40,7 +39,6 @@ _STATUS: dict[type[Refusal], int] = {
     NotAllowed: 403,
     Unknown: 404,
     UnknownRun: 404,
-    UnknownWebhook: 404,
     Conflict: 409,
     KeyReused: 422,
     Invalid: 422,

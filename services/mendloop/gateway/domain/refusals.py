@@ -4,7 +4,6 @@ Refusal
 ├── Malformed      cannot be read
 ├── Invalid        can be read and is wrong; faults name fields
 ├── UnknownRun     no event of such a run was read
-├── UnknownWebhook there is no such webhook
 ├── Unknown        there is no such thing, or not of this run
 ├── Conflict       right, but not in the run's state
 ├── KeyReused      an idempotency key was used for another request
@@ -53,10 +52,6 @@ class UnknownRun(Refusal):
     def named(cls, run_id: str) -> UnknownRun:
         """The refusal of a run id."""
         return cls(f"there is no run {run_id[:100]!r}")
-
-
-class UnknownWebhook(Refusal):
-    """There is no such webhook."""
 
 
 class Conflict(Refusal):
