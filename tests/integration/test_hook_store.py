@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,13 +47,21 @@ def _attempt(n: int, *, hook_id: str = "wh_1") -> Attempt:
 
 
 def test_hook_comes_back_as_it_was_written(store: HookStore) -> None:
-    assert store.add(HOOK, limit=1)
-    assert not store.add(replace(HOOK, hook_id="wh_2"), limit=1)
+    assert store.add(HOOK, limit=1) == HOOK
+    assert store.add(replace(HOOK, hook_id="wh_2"), limit=1) is None
     assert store.find("wh_1") == HOOK
     assert store.page(after="", limit=5) == [HOOK]
     changed = store.change("wh_1", lambda hook: replace(hook, description="new"))
     assert changed == replace(HOOK, description="new", version=2)
     assert store.change("nobody", lambda hook: hook) is None
+
+
+def test_one_id_is_one_hook_whoever_else_creates_it(store: HookStore) -> None:
+    asked = [replace(HOOK, secrets=(Secret(f"whsec_{n}"),), request_digest="d") for n in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda hook: store.add(hook, limit=9), asked))
+    assert set(made) == {store.find("wh_1")}
+    assert store.add(replace(HOOK, description="late"), limit=1) == made[0]
 
 
 def test_lease_is_one_owners_until_it_ends_or_is_given_back(store: HookStore) -> None:

@@ -29,6 +29,7 @@ from mendloop.gateway.domain.refusals import (
     Malformed,
     UnknownRun,
     Unreadable,
+    check_key,
 )
 from mendloop.gateway.domain.run_lines import RunLine
 from mendloop.gateway.feed import Feed
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 SEEN_WITHIN_S = 5.0
 SUBMISSIONS_AT_ONCE = 2
 WAITING_SUBMISSIONS = 8
-MAX_KEY_LENGTH = 255
 MAX_TEXT_LENGTH = 2000
 _LOOK_S = 0.02
 _KEYS = "gateway/idempotency"
@@ -107,8 +107,7 @@ def start_run(recipe: Recipe, *, ports: Ports, asker: Principal, key: str = "", 
     Keys of two principals are two keys. Raises Invalid where the recipe cannot run, KeyReused where the key belongs to
     another recipe, NotAllowed where the run would be none of theirs, Busy or Conflict where it has to wait.
     """
-    if len(key) > MAX_KEY_LENGTH or not key.isprintable():
-        raise Malformed(f"the idempotency key must have at most {MAX_KEY_LENGTH} printable characters")
+    check_key(key)
     place = f"{asker.who}\n{key}" if key and not asker.is_local else key
     with ports.desk.place(place), reading_pages():
         run_id = f"{recipe.name}-{secrets.token_hex(3)}"

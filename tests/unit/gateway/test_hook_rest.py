@@ -15,6 +15,7 @@ from mendloop.core.errors import InvalidRecipe, Permanent
 from mendloop.gateway.adapters.hook_desk import Limits
 from mendloop.gateway.adapters.hook_rows import Sealing
 from mendloop.gateway.adapters.webhooks import WebhookOptions
+from mendloop.gateway.domain.access import Scope
 from mendloop.gateway.domain.hooks import Secret
 
 NAMES = {"public.example": ["8.8.8.8"], "inner.example": ["10.0.0.7"], "mixed.example": ["8.8.8.8", "127.0.0.1"]}
@@ -69,6 +70,47 @@ def test_created_webhook_shows_its_secret_once(empty: TestClient, tmp_path: Path
     assert client.get("/v1/webhooks").json() == {"webhooks": [made], "next_cursor": ""}
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("gateway.db*"))
     assert secret.removeprefix("whsec_").encode() not in stored
+
+
+def test_repeated_creation_with_a_key_is_one_webhook_and_gives_its_secret_again(client: TestClient) -> None:
+    body, headers = {"url": URL, "description": "alerts"}, {"Idempotency-Key": "k1"}
+    first, again = (client.post("/v1/webhooks", json=body, headers=headers) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    assert again.headers["Location"] == first.headers["Location"]
+    path = again.headers["Location"]
+    turned = client.post(f"{path}/rotate-secret").json()
+    client.patch(path, json={"description": "changed meanwhile"})
+    late = client.post("/v1/webhooks", json={**body, "format": "event"}, headers=headers)  # a default, written out
+    assert (late.status_code, late.json()["secret"]) == (200, turned["secret"])
+    assert late.json()["description"] == "changed meanwhile"
+
+
+def test_key_of_another_creation_is_refused_and_says_which(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "k2"}
+    made = client.post("/v1/webhooks", json={"url": URL}, headers=headers).json()
+    answer = client.post("/v1/webhooks", json={"url": URL, "format": "slack"}, headers=headers)
+    assert answer.status_code == 409
+    assert made["webhook_id"] in answer.json()["detail"]
+    assert client.post("/v1/webhooks", json={"url": URL}, headers={"Idempotency-Key": "k3"}).status_code == 201
+    assert client.post("/v1/webhooks", json={"url": URL}, headers={"Idempotency-Key": "k" * 256}).status_code == 400
+    client.delete(f"/v1/webhooks/{made['webhook_id']}")
+    anew = client.post("/v1/webhooks", json={"url": URL}, headers=headers)
+    assert (anew.status_code, anew.json()["secret"] != made["secret"]) == (201, True)
+
+
+def test_keys_of_two_callers_are_two_keys(tmp_path: Path) -> None:
+    parts = gateway(tmp_path, webhooks=WebhookOptions(resolve=resolve, keys=[KEY]))
+    tokens = [parts.access.key_store.create(name, scope=Scope.ADMIN, by="test")[1] for name in ("a", "b")]
+    with TestClient(parts.app) as client:
+        assert parts.feed.wait_current(timeout_s=10)
+        ids = {
+            client.post(
+                "/v1/webhooks", json={"url": URL}, headers={"Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
+            ).json()["webhook_id"]
+            for token in tokens
+        }
+    assert len(ids) == 2
 
 
 def test_list_comes_in_pages_and_has_an_end(empty: TestClient) -> None:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from mendloop.core.telemetry import Telemetry
 from mendloop.gateway.adapters.hook_payloads import test_letter
+from mendloop.gateway.adapters.hook_requests import Creation, place_of, wrong_url
 from mendloop.gateway.adapters.hook_round import post, wanted_by
 from mendloop.gateway.adapters.hook_sending import AddressNotAllowed, Gate, Sender
 from mendloop.gateway.adapters.hook_store import HookStore
@@ -23,7 +23,6 @@ from mendloop.gateway.feed import Feed
 from mendloop.gateway.subscription import BEGINNING
 from mendloop.runs.stream import decode_cursor
 
-MAX_URL_LENGTH = 2_000
 TESTS_AT_ONCE = 4
 CURRENT_WITHIN_S = 5.0
 
@@ -57,35 +56,46 @@ class HookDesk:
 
     async def check_url(self, url: str) -> None:
         """Raises Invalid for a URL that webhooks may not go to. Each connection checks the host again."""
-        host, port = _place(url, allows_http=self._limits.allows_http)
+        host, port = place_of(url, allows_http=self._limits.allows_http)
         try:
             await self._gate.addresses(host, port)
         except AddressNotAllowed as error:
-            raise _wrong(str(error)) from error
+            raise wrong_url(str(error)) from error
         except (OSError, TimeoutError, UnicodeError) as error:
-            raise _wrong("the host's name cannot be resolved") from error
+            raise wrong_url("the host's name cannot be resolved") from error
 
-    def create(self, *, url: str, description: str, format: Format, wanted: Wanted) -> Hook:
-        """A new hook, its url checked before; it gets what is committed from now on. Raises Invalid, Busy, Conflict."""
+    def created(self, request: Creation) -> Hook | None:
+        """The hook that the same request made before; None for a new one. Raises Conflict where the key was used for
+        another request."""
+        if not request.key:
+            return None
+        known = self._store.find(request.hook_id)
+        return None if known is None else _same_request(known, request)
+
+    def create(self, request: Creation) -> Hook:
+        """A new hook, its url checked before; it gets what is committed from now on. The same request with a key again
+        gives the same hook. Raises Invalid, Busy, Conflict."""
         if not self._feed.wait_current(timeout_s=CURRENT_WITHIN_S):
             raise Busy("the log is still being read; try again in some seconds")
         now = self._clock()
         hook = Hook(
-            hook_id=f"wh_{secrets.token_hex(12)}",
-            url=url,
-            description=description,
-            format=format,
-            wanted=wanted,
+            hook_id=request.hook_id,
+            url=request.url,
+            description=request.description,
+            format=request.format,
+            wanted=request.wanted,
             secrets=(Secret(secret_text(secrets.token_bytes(SECRET_BYTES))),),
             created_at=now,
             updated_at=now,
             progress=Progress(self._feed.end()[1]),
+            request_digest=request.digest,
         )
         _check_wanted(hook)
-        if not self._store.add(hook, limit=self._limits.hook_count):
+        stands = self._store.add(hook, limit=self._limits.hook_count)
+        if stands is None:
             raise Conflict(f"there are {self._limits.hook_count} webhooks, which is the most; delete one first")
         self._wake()
-        return hook
+        return _same_request(stands, request)
 
     def get(self, hook_id: str) -> Hook:
         """A hook. Raises Unknown."""
@@ -189,6 +199,14 @@ class HookDesk:
         return BEGINNING, at.isoformat()
 
 
+def _same_request(hook: Hook, request: Creation) -> Hook:
+    if hook.request_digest != request.digest:
+        raise Conflict(
+            f"the idempotency key was used for another webhook, {hook.hook_id}; ask for the same, or take a new key"
+        )
+    return hook
+
+
 def _checked_cursor(text: str) -> str:
     try:
         decode_cursor(text)
@@ -200,34 +218,11 @@ def _checked_cursor(text: str) -> str:
     return text
 
 
-def _place(url: str, *, allows_http: bool) -> tuple[str, int]:
-    """Host and port of a URL. Raises Invalid."""
-    schemes = ("https", "http") if allows_http else ("https",)
-    if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
-        raise _wrong(f"the URL must have at most {MAX_URL_LENGTH} ASCII characters and no space")
-    try:
-        parsed = urlsplit(url)
-        host, port = parsed.hostname, parsed.port
-    except ValueError as error:
-        raise _wrong(f"the URL cannot be read: {error}") from error
-    if parsed.scheme not in schemes:
-        raise _wrong(f"the URL must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-    if not host or port == 0:
-        raise _wrong("the URL names no host, or port 0")
-    if parsed.username is not None or parsed.password is not None or "#" in url or "\\" in url:
-        raise _wrong("the URL must have no user name, password, fragment or backslash")
-    return host, port or {"https": 443, "http": 80}[parsed.scheme]
-
-
 def _check_wanted(hook: Hook) -> None:
     try:
         wanted_by(hook)
     except ValueError as error:
         raise Invalid(str(error), faults=(Fault("filter", str(error)),)) from error
-
-
-def _wrong(message: str) -> Invalid:
-    return Invalid(message, faults=(Fault("url", message),))
 
 
 def _found(hook: Hook | None, hook_id: str) -> Hook:

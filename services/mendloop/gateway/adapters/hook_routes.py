@@ -1,4 +1,5 @@
-"""REST over webhooks: each route reads the request, calls the desk and writes its answer. A secret is shown once."""
+"""REST over webhooks: each route reads the request, calls the desk and writes its answer. A secret is shown where it
+is made, and again to who repeats a creation with its idempotency key."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from mendloop.gateway.adapters.hook_desk import MAX_URL_LENGTH, HookDesk
+from mendloop.gateway.adapters.gate import Asker
+from mendloop.gateway.adapters.hook_desk import HookDesk
+from mendloop.gateway.adapters.hook_requests import MAX_URL_LENGTH, Creation
 from mendloop.gateway.adapters.run_routes import problems
 from mendloop.gateway.domain.hooks import Attempt, Format, Hook, Wanted
 
@@ -152,15 +155,25 @@ def _add_book(routes: APIRouter, desk: HookDesk) -> None:
         status_code=201,
         response_model=WebhookWithSecret,
         summary="Create a webhook",
-        responses=problems(400, 409, 413, 422, 503),
+        responses={
+            200: {"model": WebhookWithSecret, "description": "The key's webhook as it stands, with its newest secret"},
+            **problems(400, 409, 413, 422, 503),
+        },
     )
-    async def create(body: NewWebhook, response: Response) -> dict[str, Any]:
-        await desk.check_url(body.url)
-        hook = await to_thread.run_sync(
-            lambda: desk.create(
-                url=body.url, description=body.description, format=body.format, wanted=body.filter.wanted()
-            )
-        )
+    async def create(
+        body: NewWebhook,
+        response: Response,
+        asker: Asker,
+        idempotency_key: Annotated[str, Header(description="The same key and body give the same webhook.")] = "",
+    ) -> dict[str, Any]:
+        wanted = body.filter.wanted()
+        request = Creation(body.url, body.description, body.format, wanted, key=idempotency_key, who=asker.who)
+        hook = await to_thread.run_sync(lambda: desk.created(request))
+        if hook is not None:
+            response.status_code = 200
+        else:
+            await desk.check_url(body.url)
+            hook = await to_thread.run_sync(lambda: desk.create(request))
         response.headers["Location"] = f"/v1/webhooks/{hook.hook_id}"
         return {**document(hook), "secret": hook.secrets[0].text}
 

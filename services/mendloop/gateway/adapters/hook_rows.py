@@ -66,6 +66,7 @@ def hook_values(hook: Hook, *, sealing: Sealing) -> dict[str, Any]:
         "created_at": hook.created_at,
         "updated_at": hook.updated_at,
         "version": hook.version,
+        "request_digest": hook.request_digest,
         **asdict(hook.progress),
     }
 
@@ -85,6 +86,7 @@ def hook_of(row: Row[Any], *, sealing: Sealing) -> Hook:
         updated_at=values["updated_at"],
         progress=Progress(**{name: values[name] for name in PROGRESS_FIELDS}),
         version=values["version"],
+        request_digest=values["request_digest"],
     )
 
 

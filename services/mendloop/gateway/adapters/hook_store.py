@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from sqlalchemy import Connection, Engine, case, delete, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
-from mendloop.database.engine import reading, retryable
+from mendloop.database.engine import insert, reading, retryable
 from mendloop.gateway.adapters.hook_rows import Sealing, attempt_of, attempt_values, hook_of, hook_values
 from mendloop.gateway.adapters.hook_tables import attempts, hooks
 from mendloop.gateway.domain.hooks import Attempt, Hook, Progress
@@ -28,14 +28,19 @@ class HookStore:
         self._engine, self._sealing, self._keep_attempts = engine, sealing, keep_attempts
         self._untrimmed: Counter[str] = Counter()
 
-    def add(self, hook: Hook, *, limit: int) -> bool:
-        """Write a new hook; False where there are as many as the limit says."""
+    def add(self, hook: Hook, *, limit: int) -> Hook | None:
+        """Write a new hook; the one that has its id already, and None where there are as many as the limit says."""
+        known = select(hooks).where(hooks.c.hook_id == hook.hook_id)
+        values = hook_values(hook, sealing=self._sealing)
         with retryable(), self._engine.begin() as db:
+            if (row := db.execute(known).one_or_none()) is not None:
+                return hook_of(row, sealing=self._sealing)
             count = db.execute(select(func.count()).select_from(hooks)).scalar_one()
             if count >= limit:
-                return False
-            db.execute(plain_insert(hooks).values(hook_values(hook, sealing=self._sealing)))
-        return True
+                return None
+            # Another replica may have written the same id since we looked; on PostgreSQL this waits for it.
+            db.execute(insert(db, hooks).values(values).on_conflict_do_nothing())
+            return hook_of(db.execute(known).one(), sealing=self._sealing)
 
     def find(self, hook_id: str) -> Hook | None:
         """A hook."""

@@ -35,6 +35,7 @@ hooks = Table(
     Column("last_error", Text, nullable=False),
     Column("lease_owner", Text, nullable=False, server_default=""),
     Column("lease_until", Float(53), nullable=False, server_default="0"),
+    Column("request_digest", Text, nullable=False, server_default=""),
 )
 
 attempts = Table(

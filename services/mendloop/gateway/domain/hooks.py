@@ -71,6 +71,8 @@ class Hook:
     updated_at: float
     progress: Progress
     version: int = 1
+    request_digest: str = ""
+    """Of the request that created it with an idempotency key; empty where it had none."""
 
 
 @dataclass(frozen=True, slots=True)

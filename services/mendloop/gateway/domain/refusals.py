@@ -19,6 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_KEY_LENGTH = 255
+"""Of an idempotency key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -43,6 +46,12 @@ class Invalid(Refusal):
     def __init__(self, message: str, *, faults: tuple[Fault, ...] = ()) -> None:
         super().__init__(message)
         self.faults = faults
+
+
+def check_key(key: str) -> None:
+    """Raises Malformed for what is no idempotency key; none at all is fine."""
+    if len(key) > MAX_KEY_LENGTH or not key.isprintable():
+        raise Malformed(f"the idempotency key must have at most {MAX_KEY_LENGTH} printable characters")
 
 
 class UnknownRun(Refusal):
