@@ -26,6 +26,7 @@ from mendloop.client.errors import (
     WaitTimeout,
 )
 from mendloop.client.results import Accuracy, Cost, Event, Failure, Round, Run, RunPage, RunSummary, Verdict
+from mendloop.client.webhook_results import Delivery, DeliveryPage, Webhook, WebhookPage
 
 __all__ = [
     "Accuracy",
@@ -36,6 +37,8 @@ __all__ = [
     "ClientError",
     "Conflict",
     "Cost",
+    "Delivery",
+    "DeliveryPage",
     "Event",
     "Failure",
     "Fault",
@@ -52,4 +55,6 @@ __all__ = [
     "Unreachable",
     "Verdict",
     "WaitTimeout",
+    "Webhook",
+    "WebhookPage",
 ]

@@ -18,6 +18,7 @@ from mendloop.client.errors import ClientError, error_of
 from mendloop.client.results import Event, Run, RunPage, RunSummary
 from mendloop.client.stream import Place
 from mendloop.client.talking import Answer, Send, Talk, answered, asked, waited
+from mendloop.client.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ class AsyncClient:
     def __init__(self, url: str = DEFAULT_URL, *, token: str | None = None, timeout_s: float = 30.0) -> None:
         self._connection = Connection.of(url, token=token, timeout_s=timeout_s)
         self._http = httpx.AsyncClient(**self._connection.options())
+        self.webhooks = AsyncWebhooks(self._talk)
 
     async def __aenter__(self) -> Self:
         return self

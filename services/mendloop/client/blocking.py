@@ -17,6 +17,7 @@ from mendloop.client.errors import ClientError, error_of
 from mendloop.client.results import Event, Run, RunPage, RunSummary
 from mendloop.client.stream import Place
 from mendloop.client.talking import Answer, Send, Talk, answered, asked, waited
+from mendloop.client.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ class Client:
     def __init__(self, url: str = DEFAULT_URL, *, token: str | None = None, timeout_s: float = 30.0) -> None:
         self._connection = Connection.of(url, token=token, timeout_s=timeout_s)
         self._http = httpx.Client(**self._connection.options())
+        self.webhooks = Webhooks(self._talk)
 
     def __enter__(self) -> Self:
         return self

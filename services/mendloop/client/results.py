@@ -198,9 +198,9 @@ def _summary(document: Document) -> dict[str, Any]:
         "state": document["state"],
         "stage": document["stage"],
         "round": document["round"],
-        "started_at": _time(document["started_at"]),
-        "finished_at": _time(document["finished_at"]),
-        "updated_at": _time(document["updated_at"]),
+        "started_at": time_of(document["started_at"]),
+        "finished_at": time_of(document["finished_at"]),
+        "updated_at": time_of(document["updated_at"]),
         "outcome": document["outcome"],
         "summary": document["summary"],
         "dead_letter_count": document["dead_letter_count"],
@@ -208,5 +208,6 @@ def _summary(document: Document) -> dict[str, Any]:
     }
 
 
-def _time(text: str | None) -> datetime | None:
+def time_of(text: str | None) -> datetime | None:
+    """A time of JSON."""
     return datetime.fromisoformat(text) if text else None

@@ -181,6 +181,8 @@ def _reader(settings: GatewaySettings) -> OidcReader | None:
             scope_claim=settings.oidc_scope_claim,
             scopes={value: Scope.of(word) for value, word in settings.oidc_scopes.items()},
             name_claim=settings.oidc_name_claim,
+            runs_claim=settings.oidc_runs_claim,
+            runs=settings.oidc_runs,
         )
     )
 

@@ -60,8 +60,10 @@ class GatewaySettings(ServiceSettings):
         " exist. API keys, and OIDC tokens where oidc_issuer is set, are read in both.",
     )
     token_file: Path = Field(Path(".mendloop/gateway-token"), description="The local token; made where there is none.")
-    credential_rate: float = Field(100, gt=0, description="Requests a second that one key or person may make.")
-    address_rate: float = Field(200, gt=0, description="Requests a second from one address; five seconds' at once.")
+    credential_rate: float = Field(100, gt=0, description="Requests a second of one key or person, each replica.")
+    address_rate: float = Field(
+        200, gt=0, description="Requests a second of one address, each replica; five seconds' at once."
+    )
     trusted_proxies: list[str] = Field(
         default_factory=list, description="Addresses whose X-Forwarded-For and -Proto are believed, as JSON."
     )
@@ -80,6 +82,12 @@ class GatewaySettings(ServiceSettings):
         description="Which value of that claim is which scope, as JSON.",
     )
     oidc_name_claim: str = Field("sub", description="Claim that names who asks; it must be unique at the issuer.")
+    oidc_runs_claim: str = Field("", description="Claim that limits callers to runs; dotted; empty: they see all runs.")
+    oidc_runs: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="Which value of that claim is which run patterns (@own: those that one started), as JSON; empty:"
+        " the values are patterns.",
+    )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM); with tls_key_file serves TLS.")
     tls_key_file: Path | None = Field(None, description="Its private key (PEM, without passphrase).")
 

@@ -401,6 +401,16 @@ def test_who_asks_too_often_waits(tmp_path: Path, rates: Rates, what: str) -> No
         assert client.get("/healthz").status_code == 200
 
 
+def test_replicas_count_rates_each_for_itself_so_a_limit_is_divided_by_their_number(tmp_path: Path) -> None:
+    limit, replicas = 4, 2
+    share = Rate(1e-3, burst=limit // replicas)
+    statuses = []
+    for _ in range(replicas):
+        with _client(gateway(tmp_path, is_open=False, rates=Rates(share, FAST, FAST))) as client:
+            statuses += [client.get("/v1/me", headers=ADMIN).status_code for _ in range(limit)]
+    assert statuses.count(200) == limit
+
+
 def test_answer_says_what_is_left_of_the_rate(client: TestClient) -> None:
     answer = client.get("/v1/me", headers=ADMIN)
     assert answer.headers["ratelimit-policy"] == '"credential";q=500;w=5'

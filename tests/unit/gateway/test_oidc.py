@@ -18,10 +18,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fastapi.testclient import TestClient
 from gateways import gateway
+from run_events import data_run
+from waiting import wait_until
 
 from mendloop.core.errors import Retryable
 from mendloop.gateway.adapters.oidc import KEEP_S, REFETCH_S, Issuer, IssuerKeys, OidcReader
-from mendloop.gateway.domain.access import Scope
+from mendloop.gateway.domain.access import RunLimits, Scope
 from mendloop.gateway.domain.refusals import NotSignedIn
 
 ISSUER, AUDIENCE = "https://id.example", "mendloop"
@@ -222,6 +224,59 @@ def test_roles_may_stand_in_a_nested_claim_under_other_names(jwks: Jwks) -> None
     token = _token(realm_access={"roles": ["x", "ml-admins"]}, preferred_username="ada.l")
     principal = OidcReader(issuer).principal(token)
     assert (principal.who, principal.scope) == ("ada.l (oidc)", Scope.ADMIN)
+
+
+@pytest.mark.parametrize(
+    ("claim", "limits"),
+    [
+        ("team-a-* @own", RunLimits(True, ("team-a-*",))),
+        (["team-a-*", "nightly-?"], RunLimits(False, ("team-a-*", "nightly-?"))),
+        (["@own"], RunLimits(True)),
+    ],
+)
+def test_claim_limits_to_runs(jwks: Jwks, claim: object, limits: RunLimits) -> None:
+    reader = OidcReader(Issuer(ISSUER, AUDIENCE, jwks.url, runs_claim="mend.runs"))
+    assert reader.principal(_token(mend={"runs": claim})).limits == limits
+
+
+@pytest.mark.parametrize("claim", [None, "", [], [""], {"*": 1}, 7, ["*", 7], ["a/../*"], ["*"] * 51, ["a\n"], True])
+def test_token_whose_limits_cannot_be_read_is_refused(jwks: Jwks, claim: object) -> None:
+    reader = OidcReader(Issuer(ISSUER, AUDIENCE, jwks.url, runs_claim="runs"))
+    distinct = [f"{one}{n}" for n, one in enumerate(claim)] if claim == ["*"] * 51 else claim
+    with pytest.raises(NotSignedIn, match="claim 'runs'"):
+        reader.principal(_token(runs=distinct))
+
+
+def test_groups_map_to_runs_and_admins_are_not_limited(jwks: Jwks) -> None:
+    issuer = Issuer(ISSUER, AUDIENCE, jwks.url, runs_claim="groups", runs={"a": ["a-*"], "staff": ["@own", "a-*"]})
+    reader = OidcReader(issuer)
+    assert reader.principal(_token(groups=["staff", "/other group", "a"])).limits == RunLimits(True, ("a-*",))
+    assert reader.principal(_token(scope="mendloop:admin")).limits is None
+    for groups in (["*"], ["/other group"]):
+        with pytest.raises(NotSignedIn, match="names no runs"):
+            reader.principal(_token(groups=groups))
+
+
+def test_mapping_that_limits_nothing_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="MENDLOOP_OIDC_RUNS_CLAIM"):
+        Issuer(ISSUER, AUDIENCE, "https://id.example/jwks", runs={"a": ["a-*"]})
+    for patterns in ([], ["a/b"]):
+        with pytest.raises(ValueError, match=r"MENDLOOP_OIDC_RUNS\['a'\]"):
+            Issuer(ISSUER, AUDIENCE, "https://id.example/jwks", runs_claim="groups", runs={"a": patterns})
+
+
+def test_limited_caller_sees_matching_runs_and_no_others(jwks: Jwks, tmp_path: Path) -> None:
+    reader = OidcReader(Issuer(ISSUER, AUDIENCE, jwks.url, runs_claim="runs"))
+    parts = gateway(tmp_path, is_open=False, reader=reader)
+    parts.bus.publish([*data_run("team-a-1"), *data_run("team-b-1")])
+    headers = {"Authorization": f"Bearer {_token(runs='team-a-*')}"}
+    with TestClient(parts.app) as client:
+        wait_until(lambda: parts.feed.runs.view("team-b-1"))
+        runs = client.get("/v1/runs", headers=headers).json()["runs"]
+        others = client.get("/v1/runs/team-b-1", headers=headers)
+        broken = client.get("/v1/runs", headers={"Authorization": f"Bearer {_token(runs={})}"})
+    assert [run["run_id"] for run in runs] == ["team-a-1"]
+    assert (others.status_code, broken.status_code) == (404, 401)
 
 
 @pytest.mark.parametrize("algorithms", [("none",), ("HS256",), ()])

@@ -10,21 +10,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httpx
 import jwt
 
 from mendloop.core.errors import Retryable
-from mendloop.gateway.domain.access import Principal, Scope
-from mendloop.gateway.domain.refusals import NotSignedIn
+from mendloop.gateway.domain.access import Principal, RunLimits, Scope
+from mendloop.gateway.domain.refusals import Invalid, NotSignedIn
 
 log = logging.getLogger(__name__)
 KEEP_S = 600.0
 REFETCH_S = 10.0
 TIMEOUT_S = 5.0
 MAX_BYTES = 256 * 1024
+OWN_RUNS = "@own"
+"""Among patterns: the runs that one started. No pattern can be named so."""
 LEEWAY_S = 30.0
 """How far clocks may differ."""
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -43,11 +45,22 @@ class Issuer:
     scopes: Mapping[str, Scope] = field(default_factory=lambda: {f"mendloop:{scope.word}": scope for scope in Scope})
     """The scope of a claim's value; the highest counts. A token without any is refused."""
     name_claim: str = "sub"
+    runs_claim: str = ""
+    """The claim that limits callers to runs; empty: they see all. Admins, who make keys, are never limited."""
+    runs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The run patterns of a claim's value; empty: the values are patterns themselves. OWN_RUNS is one's own runs."""
 
     def __post_init__(self) -> None:
         wrong = sorted(set(self.algorithms) - set(ALGORITHMS))
         if wrong or not self.algorithms:
             raise ValueError(f"OIDC algorithms {wrong or 'none'}: choose among {', '.join(ALGORITHMS)}")
+        if self.runs and not self.runs_claim:
+            raise ValueError("OIDC runs are mapped and no claim is named that holds them; set MENDLOOP_OIDC_RUNS_CLAIM")
+        for value, patterns in self.runs.items():
+            try:
+                _limits_of(patterns)
+            except Invalid as error:
+                raise ValueError(f"MENDLOOP_OIDC_RUNS[{value!r}]: {error}") from error
 
 
 class IssuerKeys:
@@ -102,7 +115,8 @@ class OidcReader:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             raise NotSignedIn(f"the token has no usable claim {self._issuer.name_claim!r}, which names who asks")
         scope = self._scope(_at(claims, self._issuer.scope_claim))
-        return Principal(f"{name[:200]} (oidc)", scope, None, "oidc", float(claims["exp"]))  # type: ignore[arg-type]
+        limits = None if scope is Scope.ADMIN or not self._issuer.runs_claim else self._limits(claims)
+        return Principal(f"{name[:200]} (oidc)", scope, limits, "oidc", float(claims["exp"]))  # type: ignore[arg-type]
 
     def _claims(self, token: str) -> dict[str, object]:
         wanted = self._issuer
@@ -131,6 +145,24 @@ class OidcReader:
             known = ", ".join(self._issuer.scopes)
             raise NotSignedIn(f"the token's claim {self._issuer.scope_claim!r} holds none of {known}")
         return max(held)
+
+    def _limits(self, claims: Mapping[str, object]) -> RunLimits:
+        """Which runs the token is for. One whose claim is missing or malformed is for none, and refused."""
+        name, mapped = self._issuer.runs_claim, self._issuer.runs
+        value = _at(claims, name)
+        words = value.split() if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise NotSignedIn(f"the token's claim {name!r} is missing or no text or list of texts; it limits to runs")
+        patterns = [one for word in words for one in mapped.get(word, ())] if mapped else words
+        try:
+            return _limits_of(patterns)
+        except Invalid as error:
+            raise NotSignedIn(f"the token's claim {name!r} names no runs: {error}") from None
+
+
+def _limits_of(patterns: Sequence[str]) -> RunLimits:
+    """The limits of patterns. Raises Invalid where one is malformed, or there is none."""
+    return RunLimits(OWN_RUNS in patterns, tuple(dict.fromkeys(one for one in patterns if one != OWN_RUNS)))
 
 
 def _at(claims: Mapping[str, object], name: str) -> object:
