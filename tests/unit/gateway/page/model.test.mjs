@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { difference } from "../../../../services/mendloop/gateway/page/js/model/difference.js";
-import { normalAttachment, normalDiagnosis } from "../../../../services/mendloop/gateway/page/js/model/evidence.js";
+import { gist, normalAttachment, normalDiagnosis } from "../../../../services/mendloop/gateway/page/js/model/evidence.js";
 import { budgets, splitPrice } from "../../../../services/mendloop/gateway/page/js/model/facts.js";
 import { layered, related } from "../../../../services/mendloop/gateway/page/js/model/lineage.js";
 import { parseRoute, runPath } from "../../../../services/mendloop/gateway/page/js/router.js";
@@ -75,4 +75,15 @@ test("attachments are recognized by what they hold", () => {
 test("ticks are round numbers within the span", () => {
   assert.deepEqual(ticks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
   assert.deepEqual(ticks(3, 3), [3]);
+});
+
+test("a verdict's gist leaves out what stands above it, and says a repeated finding once", () => {
+  const same = "The slice has 1 distinct prompt; the 4 other values of verb have a median of 5606.5.";
+  const summary = `verb=jump: DATA_MISSING (explains at least 90% of the failures): ${same} 165 of 165 items fail. ${same} 164 of 164 items fail. Not needed: step_check, patching.`;
+  const { said, skipped } = gist(summary, { name: "verb=jump", cause: "DATA_MISSING" });
+  assert.equal(said, `Explains at least 90% of the failures. ${same} 165 of 165 items fail. 164 of 164 items fail.`);
+  assert.deepEqual(skipped, ["step_check", "patching"]);
+  assert.deepEqual(gist("verb=jump: UNKNOWN: no probe answered.", { name: "verb=jump", cause: "UNKNOWN" }), { said: "no probe answered.", skipped: [] });
+  assert.deepEqual(gist("words of an older service", { name: "x", cause: "Y" }), { said: "words of an older service", skipped: [] });
+  assert.deepEqual(gist(undefined), { said: "", skipped: [] });
 });

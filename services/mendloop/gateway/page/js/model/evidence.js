@@ -20,6 +20,16 @@ export function normalDiagnosis(detail, inRun) {
   };
 }
 
+// What a verdict's summary says beyond the slice and the cause, which stand above it: {said, skipped}. The second sample
+// often finds the same, word for word; that is said once.
+export function gist(summary, { name = "", cause = "" } = {}) {
+  const [whole, skipped = ""] = (summary || "").split(/\s*Not needed: /);
+  const opening = `${name}: ${cause}`;
+  const rest = cause && whole.startsWith(opening) ? whole.slice(opening.length).replace(/^ \((.*?)\): /, (_, part) => `${part[0].toUpperCase()}${part.slice(1)}. `).replace(/^: /, "") : whole;
+  const sentences = [...new Set(rest.split(/(?<=\.) (?=[A-Z0-9])/))];
+  return { said: sentences.join(" "), skipped: skipped.replace(/\.$/, "").split(", ").filter(Boolean) };
+}
+
 function scoresOf(causes) {
   if (!causes) return null;
   if (Array.isArray(causes)) return causes.map((one) => ({ cause: one.cause, score: one.score ?? one.probability ?? one.confidence ?? 0 }));

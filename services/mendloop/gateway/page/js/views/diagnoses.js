@@ -3,7 +3,7 @@ import { html } from "../lib.js";
 import { withQuery } from "../api.js";
 import { isAbsent, useResource } from "../data.js";
 import { percent, plural, sliceName, words } from "../format.js";
-import { normalDiagnosis } from "../model/evidence.js";
+import { gist, normalDiagnosis } from "../model/evidence.js";
 import { runPath } from "../router.js";
 import { Attachment } from "../parts/attachment.js";
 import { EvidenceTable } from "../parts/evidence_table.js";
@@ -47,7 +47,7 @@ function Row({ run, round, diagnosis }) {
     <div class="row-main">
       <a class="row-link" data-row href=${withQuery(runPath(run.run_id, "diagnoses", String(round.round), diagnosis.slice.slice_id), { arm: round.arm })}>${sliceName(diagnosis.slice)}</a>
       <span class="sub">${round.round ? `round ${round.round}` : "base"}${round.arm ? `, arm ${round.arm}` : ""}, ${plural(diagnosis.failed_count, "failed item")}</span>
-      <p class="row-text">${diagnosis.summary}</p>
+      <p class="row-text">${gist(diagnosis.summary, { name: sliceName(diagnosis.slice), cause: diagnosis.cause }).said}</p>
     </div>
     <div class="row-side"><${Cause} name=${diagnosis.cause} /><span class="soft">${percent(diagnosis.confidence, 0)} sure</span>
       ${failure && html`<${Accuracy} of=${failure.accuracy} threshold=${failure.threshold} />`}</div>
@@ -61,13 +61,15 @@ function Diagnosis({ run, query, arm, number, sliceId, chosen, wakes }) {
   const found = normalDiagnosis(resource.data, chosen?.diagnosis);
   const failure = chosen?.round.failures.find((f) => f.slice.slice_id === sliceId);
   const name = chosen ? sliceName(chosen.diagnosis.slice) : sliceId;
+  const { said, skipped } = gist(found.summary, { name, cause: found.cause });
   return html`
     <p class="crumbs"><a href=${runPath(run.run_id, "diagnoses")}><span aria-hidden="true">← </span>All diagnoses</a></p>
     <${Card} title=${name} aside=${html`<a href=${`${runPath(run.run_id, "outcomes")}?slice=${encodeURIComponent(sliceId)}&status=wrong`}>See its failures</a>`}>
       <div class="verdict-head"><span class="verdict-cause">${words(found.cause)}</span>
         ${found.family && html`<span class="chip">${found.family}</span>`}
         ${found.confidence !== null && html`<span>${percent(found.confidence, 0)} sure</span>`}</div>
-      <p class="summary">${found.summary}</p>
+      <p class="summary">${said}</p>
+      ${skipped.length > 0 && html`<p class="soft">Probes that could not have changed it: ${skipped.map(words).join(", ").toLowerCase()}.</p>`}
       ${found.also.length > 0 && html`<p>The evidence also shows ${found.also.map((cause) => html`<${Cause} key=${cause} name=${cause} /> `)}</p>`}
       ${failure && html`<dl class="facts"><dt>Accuracy, search split</dt><dd><${Accuracy} of=${failure.accuracy} threshold=${failure.threshold} /></dd>
         <dt>Accuracy, second split</dt><dd><${Accuracy} of=${failure.confirmation} threshold=${failure.threshold} /></dd></dl>`}

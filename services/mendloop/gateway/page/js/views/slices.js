@@ -44,15 +44,18 @@ export function named(slice) {
 function Rows({ run, slices, isFiltered }) {
   if (!slices.length) return html`<${Empty} title=${isFiltered ? "No slice fits these filters." : "No slice is measured yet."} />`;
   const threshold = run.recipe_facts?.weak_below ?? null;
-  return html`<${Table} label="Slices" stack=${true} head=${["Slice", "Over the rounds", "Newest accuracy", { text: "Since the first, points", number: true }, "Cause", "Items"]}>
+  // With one round measured there is neither trend nor change to show, only dashes.
+  const hasTrend = slices.some((slice) => slice.trend.filter((point) => !point.arm && point.n).length > 1);
+  const head = ["Slice", hasTrend && "Over the rounds", "Newest accuracy", hasTrend && { text: "Since the first, points", number: true }, "Cause", "Items"];
+  return html`<${Table} label="Slices" stack=${true} head=${head.filter(Boolean)}>
     ${slices.map((slice) => {
       const trend = slice.trend.filter((point) => !point.arm && point.n).sort((a, b) => a.round - b.round);
       const [first, last] = [trend[0], trend[trend.length - 1]];
       return html`<tr key=${slice.slice_id}>
         <th scope="row">${named(slice)}<${Weak} slice=${slice} /></th>
-        <td data-label="Over the rounds"><${Spark} points=${trend} /></td>
+        ${hasTrend && html`<td data-label="Over the rounds"><${Spark} points=${trend} /></td>`}
         <td data-label="Newest accuracy"><${Accuracy} of=${last} threshold=${threshold} /></td>
-        <td class="number" data-label="Since the first"><${Change} from=${trend.length > 1 ? first : null} to=${last} /></td>
+        ${hasTrend && html`<td class="number" data-label="Since the first"><${Change} from=${trend.length > 1 ? first : null} to=${last} /></td>`}
         <td data-label="Cause"><${SliceCause} run=${run} slice=${slice} /></td>
         <td><a data-row href=${`${runPath(run.run_id, "outcomes")}?slice=${encodeURIComponent(slice.slice_id)}`}>Outcomes<span class="hidden"> of ${named(slice)}</span></a></td>
       </tr>`;
