@@ -120,8 +120,8 @@ def _counts(case: Case, prompts: dict[str, Axes], siblings: Siblings | None) -> 
             RATIO,
             siblings.ratio,
             siblings.count,
-            reading=f"The slice has {own} distinct {'prompt' if own == 1 else 'prompts'}; the {siblings.count} other values"
-            f" of {siblings.axis} have a median of {siblings.typical:g}.",
+            reading=f"The slice has {own} distinct {'prompt' if own == 1 else 'prompts'}; the {siblings.count} other"
+            f" values of {siblings.axis} have a median of {siblings.typical:g}.",
         )
     yield _representation(case, own, total)
 
