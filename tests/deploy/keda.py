@@ -20,6 +20,8 @@ from deploy.processes import await_up, free_port, start, stop
 
 NAMESPACE, SERVICE = "keda", "keda-metrics-apiserver"
 METRICS_API = "external.metrics.k8s.io"
+PLACE = {"POD_NAMESPACE": NAMESPACE, "KEDA_CLUSTER_OBJECT_NAMESPACE": NAMESPACE, "WATCH_NAMESPACE": ""}
+"""What a pod would know; an empty WATCH_NAMESPACE is every namespace."""
 
 
 @contextlib.contextmanager
@@ -37,10 +39,10 @@ def running_keda(cluster: Cluster, folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as processes:
         for name, arguments in commands.items():
             command = [str(cluster.tools.binary(name)), *arguments]
-            environment = {**cluster.environment(), "POD_NAMESPACE": NAMESPACE}
+            environment = {**cluster.environment(), **PLACE}
             processes.callback(stop, start(command, log=folder / f"{name}.log", environment=environment))
         await_up(lambda: _is_healthy(health), log=folder / "keda-operator.log")
-        cluster.kubectl("apply", "-f", "-", text=json.dumps(_registration(ca, port=secure)))
+        cluster.kubectl("apply", "--validate=false", "-f", "-", text=json.dumps(_registration(ca, port=secure)))
         await_up(lambda: _is_registered(cluster), log=folder / "keda-adapter.log")
         yield
 
@@ -58,6 +60,7 @@ def _adapter(cluster: Cluster, folder: Path, *, tls: Pair, exchange: str, port: 
     return (
         *("--bind-address=127.0.0.1", f"--secure-port={port}", f"--cert-dir={folder}"),
         *(f"--tls-cert-file={tls.certificate}", f"--tls-private-key-file={tls.key}"),
+        f"--client-ca-file={folder / 'ca.crt'}",
         *(f"--authentication-kubeconfig={kubeconfig}", f"--authorization-kubeconfig={kubeconfig}"),
         *(f"--kubeconfig={kubeconfig}", f"--lister-kubeconfig={kubeconfig}"),
         f"--metrics-service-address={exchange}",

@@ -27,6 +27,8 @@ INSTALLED = {
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 KEDA = "github.com/kedacore/keda/v2@v2.21.0"
 KEDA_PROGRAMS = {"keda-operator": "./cmd/operator", "keda-adapter": "./cmd/adapter"}
+KEDA_SCALERS = {"scaler.go": (), "kafka_scaler.go": ("NewKafkaScaler",), "cpu_memory_scaler.go": ("NewCPUMemoryScaler",)}
+"""What stays of KEDA's sources of lag, by file: half of what there is to compile belongs to the others (cloud SDKs)."""
 ETCD_PACKAGE = "etcd-server"
 """Of Debian or Ubuntu, for 13 s instead of a minute of compiling; unpacked, not installed."""
 CRDS = {
@@ -137,9 +139,21 @@ def _build_keda(target: Tools) -> None:
     source = target.root / "keda"
     if not source.is_dir():
         _copy(_downloaded(KEDA), source)
+    _keep_scalers(source)
     for name in todo:
         arguments = ("build", "-ldflags", "-s -w", "-o", target.binary(name), KEDA_PROGRAMS[name])
         _go(*arguments, at=source, GOFLAGS="-mod=readonly -p=2")
+
+
+def _keep_scalers(source: Path) -> None:
+    """Leave the other scalers out; all else of KEDA stays as it is."""
+    for path in (source / "pkg" / "scalers").glob("*.go"):
+        if path.name not in KEDA_SCALERS:
+            path.unlink()
+    kept = [name for names in KEDA_SCALERS.values() for name in names]
+    builder = source / "pkg" / "scaling" / "scalers_builder.go"
+    case = re.compile(r"\tcase [^\n]*:\n\t\treturn scalers\.(\w+)\([^\n]*\n")
+    builder.write_text(case.sub(lambda found: found[0] if found[1] in kept else "", builder.read_text()))
 
 
 def _take_etcd(target: Tools) -> None:
