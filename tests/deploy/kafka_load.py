@@ -37,11 +37,17 @@ def lay_out_topics(bus: str, *, options: Mapping[str, str], work: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
+def partition_of(key: str) -> int:
+    """Where the bus puts an event with this key."""
+    return int((murmur2(key.encode()) & 0x7FFFFFFF) % PARTITION_COUNT)
+
+
 def keys_apart(count: int) -> list[str]:
     """Keys of which each goes to a partition of its own."""
     found: dict[int, str] = {}
     for number in range(100 * PARTITION_COUNT):
-        found.setdefault((murmur2(f"run-{number}".encode()) & 0x7FFFFFFF) % PARTITION_COUNT, f"run-{number}")
+        key = f"run-{number}"
+        found.setdefault(partition_of(key), key)
     return list(found.values())[:count]
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-START_DEADLINE_S = 120.0
+START_DEADLINE_S = 300.0
 
 
 def start(

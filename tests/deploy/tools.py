@@ -27,7 +27,11 @@ INSTALLED = {
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 KEDA = "github.com/kedacore/keda/v2@v2.21.0"
 KEDA_PROGRAMS = {"keda-operator": "./cmd/operator", "keda-adapter": "./cmd/adapter"}
-KEDA_SCALERS = {"scaler.go": (), "kafka_scaler.go": ("NewKafkaScaler",), "cpu_memory_scaler.go": ("NewCPUMemoryScaler",)}
+KEDA_SCALERS = {
+    "scaler.go": (),
+    "kafka_scaler.go": ("NewKafkaScaler",),
+    "cpu_memory_scaler.go": ("NewCPUMemoryScaler",),
+}
 """What stays of KEDA's sources of lag, by file: half of what there is to compile belongs to the others (cloud SDKs)."""
 ETCD_PACKAGE = "etcd-server"
 """Of Debian or Ubuntu, for 13 s instead of a minute of compiling; unpacked, not installed."""
@@ -150,10 +154,11 @@ def _keep_scalers(source: Path) -> None:
     for path in (source / "pkg" / "scalers").glob("*.go"):
         if path.name not in KEDA_SCALERS:
             path.unlink()
-    kept = [name for names in KEDA_SCALERS.values() for name in names]
     builder = source / "pkg" / "scaling" / "scalers_builder.go"
     case = re.compile(r"\tcase [^\n]*:\n\t\treturn scalers\.(\w+)\([^\n]*\n")
-    builder.write_text(case.sub(lambda found: found[0] if found[1] in kept else "", builder.read_text()))
+    builder.write_text(
+        case.sub(lambda found: found[0] if found[1] in KEDA_SCALERS.values() else "", builder.read_text())
+    )
 
 
 def _take_etcd(target: Tools) -> None:

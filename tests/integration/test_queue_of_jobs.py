@@ -55,9 +55,7 @@ def lag_as_keda_counts(bootstrap: str, *, group: str, topic: str) -> int:
 @pytest.fixture
 def lag(kafka_bootstrap: str, prefix: str) -> Callable[[], int]:
     """The lag of the job's group on its topic, as KEDA counts it."""
-    return partial(
-        lag_as_keda_counts, kafka_bootstrap, group=prefix + SERVICE, topic=prefix + contract_of(INPUT).topic
-    )
+    return partial(lag_as_keda_counts, kafka_bootstrap, group=prefix + SERVICE, topic=prefix + contract_of(INPUT).topic)
 
 
 def envelope(number: int, *, key: str = "") -> Envelope:
