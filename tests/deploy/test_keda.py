@@ -35,9 +35,12 @@ NAMESPACE, RELEASE = "loops", "r"
 POLLS = 5
 """Looks at the lag after which what did not happen will not."""
 SCALED = ("evaluator", "diagnostician", "data-generator", "controller")
+AT_ONCE = {
+    "scaleDown": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 10, "periodSeconds": 1}]}
+}
 VALUES_HERE = {
     "serviceDefaults": {
-        "scaling": {"by": "keda", "pollingInterval": 1, "cooldownPeriod": 4, "behavior": {"scaleDown": {}}},
+        "scaling": {"by": "keda", "pollingInterval": 1, "cooldownPeriod": 4, "behavior": AT_ONCE},
     },
     "services": {
         "trainer": {"kind": "jobs", "podAnnotations": {WORKING: "yes"}},
