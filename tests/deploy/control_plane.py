@@ -81,9 +81,9 @@ def running_cluster(tools: Tools, folder: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def apply_crds(cluster: Cluster) -> None:
-    """The CRDs of KEDA, Prometheus operator, Kubeflow Trainer and Gateway API, as their modules have them."""
-    for project in CRDS:
+def apply_crds(cluster: Cluster, *projects: str) -> None:
+    """The CRDs of these projects, or of all (CRDS), as their modules have them."""
+    for project in projects or CRDS:
         folder = cluster.tools.crds / project
         files = [p for p in sorted(folder.glob("*.yaml")) if p.name != "kustomization.yaml"]
         cluster.kubectl("apply", "--server-side", *[word for path in files for word in ("-f", path)])

@@ -22,7 +22,7 @@ from deploy.conftest import require
 from deploy.control_plane import WORKING, Cluster, apply_crds, running_cluster
 from deploy.kafka_load import PARTITION_COUNT, envelope, keys_apart, lay_out_topics, partition_of, working
 from deploy.keda import running_keda
-from deploy.tools import COMPONENTS, CRDS, KEDA_PROGRAMS, tools
+from deploy.tools import COMPONENTS, KEDA_PROGRAMS, tools
 from waiting import wait_until
 
 from mendloop.bus.broker import DEFAULT_CACHE, BrokerUnavailable, jars, java, running_broker
@@ -128,9 +128,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A control plane with KEDA at work."""
-    require("helm", "kwok", "etcd", "stages", *COMPONENTS, *KEDA_PROGRAMS, *(f"CRDs of {name}" for name in CRDS))
+    require("helm", "kwok", "etcd", "stages", *COMPONENTS, *KEDA_PROGRAMS, "CRDs of keda")
     with running_cluster(tools(), tmp_path_factory.mktemp("cluster")) as running:
-        apply_crds(running)
+        apply_crds(running, "keda")
         running.kubectl("create", "namespace", NAMESPACE)
         wait_until(lambda: running.items("serviceaccounts", namespace=NAMESPACE), deadline_s=180)
         for name in ("sql", "s3", "s3-sealed"):
