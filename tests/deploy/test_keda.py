@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from mendloop.v1 import evaluation_pb2, intervention_pb2, loop_pb2
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1800)]
 CACHE = Path(os.environ.get("MENDLOOP_CACHE") or DEFAULT_CACHE)
 NAMESPACE, RELEASE = "loops", "r"
+eventually = partial(wait_until, deadline_s=180, every_s=0.5)  # each look is a kubectl
 POLLS = 5
 """Looks at the lag after which what did not happen will not."""
 SCALED = ("evaluator", "diagnostician", "data-generator", "controller")
@@ -97,7 +99,7 @@ class Scene:
         """Wait until KEDA has looked at the trainer's lag so many times more."""
         log = self.cluster.kubeconfig.parent / "keda" / "keda-operator.log"
         seen = _count_polls(log)
-        wait_until(lambda: _count_polls(log) >= seen + count, deadline_s=180)
+        eventually(lambda: _count_polls(log) >= seen + count)
 
     def _get(self, kind: str, name: str) -> dict[str, Any]:
         text = self.cluster.kubectl("get", kind, name, "--namespace", NAMESPACE, "-o", "json")
@@ -132,7 +134,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(tools(), tmp_path_factory.mktemp("cluster")) as running:
         apply_crds(running, "keda")
         running.kubectl("create", "namespace", NAMESPACE)
-        wait_until(lambda: running.items("serviceaccounts", namespace=NAMESPACE), deadline_s=180)
+        eventually(lambda: running.items("serviceaccounts", namespace=NAMESPACE))
         for name in ("sql", "s3", "s3-sealed"):
             running.kubectl("create", "secret", "generic", name, "--namespace", NAMESPACE, "--from-literal=key=value")
         with running_keda(running, running.kubeconfig.parent / "keda"):
@@ -151,11 +153,11 @@ def scene(cluster: Cluster, broker: Broker, tmp_path: Path) -> Iterator[Scene]:
     files, where = ("-f", VALUES["small"], "-f", values), ("--namespace", NAMESPACE)
     cluster.helm("install", RELEASE, CHART, *files, *where, "--wait", "--timeout", "300s")
     scene = Scene(cluster, KafkaBus(broker.bootstrap, options=options))
-    wait_until(lambda: all(scene.replicas(service) == 0 for service in SCALED), deadline_s=180)
+    eventually(lambda: all(scene.replicas(service) == 0 for service in SCALED))
     yield scene
     scene.bus.close()
     cluster.helm("uninstall", RELEASE, *where, "--wait")
-    wait_until(lambda: not cluster.items("pods,scaledjobs,scaledobjects", namespace=NAMESPACE), deadline_s=180)
+    eventually(lambda: not cluster.items("pods,scaledjobs,scaledobjects", namespace=NAMESPACE))
 
 
 def publish_shards(scene: Scene, count: int) -> int:
@@ -188,7 +190,7 @@ def test_nine_shards_bring_as_many_evaluators_as_their_lag_asks_for_and_no_other
 
     lag = publish_shards(scene, 9)
     assert (lag, math.ceil(lag / 4)) == (16, 4), "nine events and the markers of seven partitions"
-    wait_until(lambda: scene.replicas("evaluator") == 4, deadline_s=180)
+    eventually(lambda: scene.replicas("evaluator") == 4)
     assert holds(lambda: scene.replicas("evaluator") == 4, scene), "nobody is scaled further, or in"
     assert {service: scene.replicas(service) for service in SCALED} == {**dict.fromkeys(SCALED, 0), "evaluator": 4}
     assert not scene.jobs()
@@ -197,52 +199,52 @@ def test_nine_shards_bring_as_many_evaluators_as_their_lag_asks_for_and_no_other
     assert scene.condition("hpa", "gateway", "ScalingActive") == "False", "nothing here serves CPU figures"
 
     with working("evaluator", [evaluation_pb2.EvaluationShard], bus=scene.bus, store=tmp_path) as done:
-        wait_until(lambda: len(done) == 9, deadline_s=180)
-        wait_until(lambda: scene.replicas("evaluator") == 0, deadline_s=180)
+        eventually(lambda: len(done) == 9)
+        eventually(lambda: scene.replicas("evaluator") == 0)
     assert holds(lambda: scene.replicas("evaluator") == 0, scene), "what a worker leaves in the log wakes nobody"
 
 
 def test_each_training_gets_one_job_and_none_is_taken_away(scene: Scene, tmp_path: Path) -> None:
     first, second, third = keys_apart(3)
     publish_batches(scene, [first, second])
-    wait_until(lambda: len(scene.job_pods()) >= 2, deadline_s=180)
+    eventually(lambda: len(scene.job_pods()) >= 2)
     assert holds(lambda: len(scene.jobs()) == 2, scene)
 
     publish_batches(scene, [third])
-    wait_until(lambda: len(scene.job_pods()) >= 3, deadline_s=180)
+    eventually(lambda: len(scene.job_pods()) >= 3)
     assert holds(lambda: len(scene.jobs()) == 3, scene)
 
     at_work = set(scene.job_pods())
     with working("trainer", [intervention_pb2.DataBatchReady], bus=scene.bus, store=tmp_path) as done:
-        wait_until(lambda: len(done) == 3, deadline_s=180)
+        eventually(lambda: len(done) == 3)
         assert holds(lambda: set(scene.job_pods()) == at_work, scene), "a lag of nothing takes no job away"
     scene.cluster.kubectl("annotate", "pods", *at_work, "--namespace", NAMESPACE, f"{WORKING}-")
-    wait_until(lambda: not scene.job_pods(), deadline_s=180)
+    eventually(lambda: not scene.job_pods())
     assert holds(lambda: len(scene.jobs()) == 3, scene), "jobs that ended are not started again"
 
 
 def test_a_training_at_work_keeps_events_waiting_on_its_own_partition_alone(scene: Scene) -> None:
     run, other = keys_apart(2)
     publish_batches(scene, [run])
-    wait_until(lambda: len(scene.job_pods()) == 1, deadline_s=180)
+    eventually(lambda: len(scene.job_pods()) == 1)
     publish_batches(scene, [run], number=1)
     assert holds(lambda: len(scene.jobs()) == 1, scene), "a partition is one member's at a time: another would idle"
 
     scene.bus.publish([envelope(loop_pb2.LoopRequested(), key=other)])
-    wait_until(lambda: len(scene.job_pods()) >= 2, deadline_s=180)
+    eventually(lambda: len(scene.job_pods()) >= 2)
     assert holds(lambda: len(scene.jobs()) == 2, scene)
 
 
 def test_brokers_that_are_away_take_no_evaluator_at_work_away(scene: Scene, broker: Broker) -> None:
     publish_shards(scene, 9)
-    wait_until(lambda: scene.replicas("evaluator") == 4, deadline_s=180)
+    eventually(lambda: scene.replicas("evaluator") == 4)
     broker.stop()
     try:
-        wait_until(lambda: scene.condition("scaledobject", "evaluator", "Fallback") == "True", deadline_s=180)
-        wait_until(lambda: scene.replicas("diagnostician") == 1, deadline_s=180)
+        eventually(lambda: scene.condition("scaledobject", "evaluator", "Fallback") == "True")
+        eventually(lambda: scene.replicas("diagnostician") == 1)
         assert scene.replicas("evaluator") == 4
     finally:
         broker.start()
-    wait_until(lambda: scene.condition("scaledobject", "evaluator", "Fallback") == "False", deadline_s=180)
-    wait_until(lambda: scene.replicas("diagnostician") == 0, deadline_s=180)
+    eventually(lambda: scene.condition("scaledobject", "evaluator", "Fallback") == "False")
+    eventually(lambda: scene.replicas("diagnostician") == 0)
     assert scene.replicas("evaluator") == 4
