@@ -10,20 +10,19 @@ import contextlib
 import json
 import os
 import secrets
-import signal
-import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from deploy.certificates import authority, issued, openssl
+from deploy.processes import await_up, free_port, start, stop
 from deploy.tools import CRDS, Tools
 
-START_DEADLINE_S = 120.0
+WORKING = "mendloop.test/working"
+"""Annotation of a pod that works on: its Job goes on until the annotation is taken away."""
 NODES = {"cpu-1": {}, "gpu-1": {"nvidia.com/gpu": "8", "nvidia.com/mig-2g.20gb": "2"}}
 
 
@@ -68,23 +67,23 @@ class Cluster:
 @contextlib.contextmanager
 def running_cluster(tools: Tools, folder: Path) -> Iterator[Cluster]:
     """A control plane with two nodes, one of them with eight GPUs, while the block runs."""
-    token, port = secrets.token_hex(16), _free_port()
+    token, port = secrets.token_hex(16), free_port()
     cluster = Cluster(_write_kubeconfig(folder, token=token, port=port), tools)
     with contextlib.ExitStack() as processes:
         for name, arguments in _commands(folder, token=token, port=port, tools=tools).items():
-            process = _start([str(tools.binary(name)), *arguments], log=folder / f"{name}.log")
-            processes.callback(_stop, process)
+            process = start([str(tools.binary(name)), *arguments], log=folder / f"{name}.log")
+            processes.callback(stop, process)
             if name == "kube-apiserver":
-                _await(lambda: "ok" in cluster.kubectl("get", "--raw", "/readyz"), what=folder / f"{name}.log")
+                await_up(lambda: "ok" in cluster.kubectl("get", "--raw", "/readyz"), log=folder / f"{name}.log")
         for name, extended in NODES.items():
             cluster.kubectl("apply", "-f", "-", text=json.dumps(_node(name, extended)))
-        _await(lambda: len(_ready_nodes(cluster)) == len(NODES), what=folder / "kwok.log")
+        await_up(lambda: len(_ready_nodes(cluster)) == len(NODES), log=folder / "kwok.log")
         yield cluster
 
 
-def apply_crds(cluster: Cluster) -> None:
-    """The CRDs of KEDA, Prometheus operator, Kubeflow Trainer and Gateway API, as their modules have them."""
-    for project in CRDS:
+def apply_crds(cluster: Cluster, *projects: str) -> None:
+    """The CRDs of these projects, or of all (CRDS), as their modules have them."""
+    for project in projects or CRDS:
         folder = cluster.tools.crds / project
         files = [p for p in sorted(folder.glob("*.yaml")) if p.name != "kustomization.yaml"]
         cluster.kubectl("apply", "--server-side", *[word for path in files for word in ("-f", path)])
@@ -93,11 +92,11 @@ def apply_crds(cluster: Cluster) -> None:
 
 def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str, Sequence[str]]:
     """The command lines in the order in which they start."""
-    etcd, peer = f"http://127.0.0.1:{_free_port()}", f"http://127.0.0.1:{_free_port()}"
+    etcd, peer = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
     tokens, key, public = folder / "tokens.csv", folder / "account.key", folder / "account.pub"
     tokens.write_text(f'{token},admin,admin,"system:masters"\n')
-    _openssl("genrsa", "-out", key, "2048")
-    _openssl("rsa", "-in", key, "-pubout", "-out", public)
+    openssl("genrsa", "-out", key, "2048")
+    openssl("rsa", "-in", key, "-pubout", "-out", public)
     stages = folder / "stages.yaml"
     stages.write_text(_stages(tools.stages))
     kubeconfig = str(folder / "kubeconfig")
@@ -110,6 +109,7 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
         "kube-apiserver": (
             *(f"--etcd-servers={etcd}", f"--secure-port={port}", "--bind-address=127.0.0.1"),
             *(f"--cert-dir={folder / 'certificates'}", f"--token-auth-file={tokens}"),
+            *_aggregation(folder / "aggregation"),
             *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--advertise-address=127.0.0.1"),
             *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={public}"),
             # Debian's etcd 3.4 cannot stream a list: clients would ask, be refused, and wait ten seconds each time.
@@ -123,6 +123,7 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
             # kwok's nodes renew no lease: after 50 s they would be lost, and their pods not ready.
             *("--node-monitor-grace-period=2h", "--node-startup-grace-period=2h"),
             *("--kube-api-qps=200", "--kube-api-burst=400"),
+            "--horizontal-pod-autoscaler-sync-period=1s",  # 15 s where nobody waits for a test
         ),
         "kube-scheduler": (f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"),
         "kwok": (
@@ -132,8 +133,20 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
     }
 
 
+def _aggregation(folder: Path) -> Sequence[str]:
+    """How the API server proves itself to the servers behind it (KEDA's metrics), and names who asks."""
+    front = authority(folder, "front-proxy")
+    proxy = issued(folder, "proxy", by=front, subject="front-proxy")
+    return (
+        *(f"--proxy-client-cert-file={proxy.certificate}", f"--proxy-client-key-file={proxy.key}"),
+        *(f"--requestheader-client-ca-file={front.certificate}", "--requestheader-allowed-names=front-proxy"),
+        *("--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+    )
+
+
 def _stages(folder: Path) -> str:
-    """kwok's fast stages as one document."""
+    """kwok's fast stages as one document; a Job's pod completes unless it carries the annotation WORKING."""
     documents = [
         document
         for path in sorted(folder.rglob("*.yaml"))
@@ -141,6 +154,10 @@ def _stages(folder: Path) -> str:
         for document in yaml.safe_load_all(path.read_text())
         if document and document.get("kind") == "Stage"
     ]
+    idle = {"key": f'.metadata.annotations["{WORKING}"]', "operator": "DoesNotExist"}
+    for stage in documents:
+        if stage["metadata"]["name"] == "pod-complete":
+            stage["spec"]["selector"]["matchExpressions"].append(idle)
     return yaml.safe_dump_all(documents)
 
 
@@ -179,42 +196,3 @@ def _write_kubeconfig(folder: Path, *, token: str, port: int) -> Path:
     path.write_text(yaml.safe_dump(document))
     path.chmod(0o600)
     return path
-
-
-def _start(command: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
-    guarded = [sys.executable, "-m", "mendloop.bus.broker.guard", *command]  # ends with us, also on kill -9
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            guarded,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # its data goes with the test
-    process.wait()
-
-
-def _await(is_done: Callable[[], bool], *, what: Path) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
-    while True:
-        with contextlib.suppress(RuntimeError):
-            if is_done():
-                return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what.stem} did not come up in {START_DEADLINE_S:.0f} s: {what.read_text()[-1500:]}")
-        time.sleep(0.2)
-
-
-def _openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,6 +19,7 @@ def test_each_service_scales_on_the_lag_of_each_topic_that_it_reads() -> None:
         assert [trigger["topic"] for trigger in triggers] == [f"team-a.{topic}" for topic in consumed_by(service)]
         assert {trigger["consumerGroup"] for trigger in triggers} == {f"team-a.{service}"}
         assert {trigger["offsetResetPolicy"] for trigger in triggers} == {"earliest"}
+        assert {trigger["limitToPartitionsWithLag"] for trigger in triggers} == {"true"}
         assert scaled["spec"]["minReplicaCount"] == 0
 
 
@@ -32,6 +33,7 @@ def test_a_training_is_a_job_that_nothing_scales_in() -> None:
     assert "trainer" not in of_kind(manifests, "Deployment")
     assert "trainer" not in of_kind(manifests, "ScaledObject")
     assert scaled["rollout"]["strategy"] == "gradual"
+    assert scaled["scalingStrategy"]["multipleScalersCalculation"] == "sum"
     assert float(environment_of(manifests, "trainer")["MENDLOOP_EXIT_WHEN_IDLE_S"]) > 0
     annotations = scaled["jobTargetRef"]["template"]["metadata"]["annotations"]
     assert annotations["karpenter.sh/do-not-disrupt"] == "true"

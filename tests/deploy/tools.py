@@ -25,10 +25,18 @@ INSTALLED = {
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0",
 }
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+KEDA = "github.com/kedacore/keda/v2@v2.21.0"
+KEDA_PROGRAMS = {"keda-operator": "./cmd/operator", "keda-adapter": "./cmd/adapter"}
+KEDA_SCALERS = {
+    "scaler.go": (),
+    "kafka_scaler.go": ("NewKafkaScaler",),
+    "cpu_memory_scaler.go": ("NewCPUMemoryScaler",),
+}
+"""What stays of KEDA's sources of lag, by file: half of what there is to compile belongs to the others (cloud SDKs)."""
 ETCD_PACKAGE = "etcd-server"
 """Of Debian or Ubuntu, for 13 s instead of a minute of compiling; unpacked, not installed."""
 CRDS = {
-    "keda": ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases"),
+    "keda": (KEDA, "config/crd/bases"),
     "prometheus-operator": (
         "github.com/prometheus-operator/prometheus-operator@v0.85.0",
         "example/prometheus-operator-crd",
@@ -67,7 +75,7 @@ class Tools:
 
     def missing(self) -> tuple[str, ...]:
         """Names of what is not there yet."""
-        names = [name for name in (*INSTALLED, *COMPONENTS, "etcd") if not self.binary(name).is_file()]
+        names = [name for name in (*INSTALLED, *COMPONENTS, *KEDA_PROGRAMS, "etcd") if not self.binary(name).is_file()]
         names += [f"CRDs of {name}" for name in CRDS if not (self.crds / name).is_dir()]
         return (*names, *([] if self.stages.is_dir() else ["stages"]), *([] if self.swagger.is_file() else ["swagger"]))
 
@@ -92,6 +100,7 @@ def build(target: Tools, *, only: Sequence[str] = ()) -> None:
         return
     _take_etcd(target)
     _build_components(target)
+    _build_keda(target)
 
 
 def _copy_sources(target: Tools) -> None:
@@ -124,6 +133,32 @@ def _build_components(target: Tools) -> None:
     version = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES}"
     for name in todo:
         _go("build", "-ldflags", version, "-o", target.binary(name), f"k8s.io/kubernetes/cmd/{name}", at=module)
+
+
+def _build_keda(target: Tools) -> None:
+    """KEDA cannot be `go install`ed either (a replace line): a writable copy of its module builds itself."""
+    todo = [name for name in KEDA_PROGRAMS if not target.binary(name).is_file()]
+    if not todo:
+        return
+    source = target.root / "keda"
+    if not source.is_dir():
+        _copy(_downloaded(KEDA), source)
+    _keep_scalers(source)
+    for name in todo:
+        arguments = ("build", "-ldflags", "-s -w", "-o", target.binary(name), KEDA_PROGRAMS[name])
+        _go(*arguments, at=source, GOFLAGS="-mod=readonly -p=2")
+
+
+def _keep_scalers(source: Path) -> None:
+    """Leave the other scalers out; all else of KEDA stays as it is."""
+    for path in (source / "pkg" / "scalers").glob("*.go"):
+        if path.name not in KEDA_SCALERS:
+            path.unlink()
+    builder = source / "pkg" / "scaling" / "scalers_builder.go"
+    case = re.compile(r"\tcase [^\n]*:\n\t\treturn scalers\.(\w+)\([^\n]*\n")
+    builder.write_text(
+        case.sub(lambda found: found[0] if found[1] in KEDA_SCALERS.values() else "", builder.read_text())
+    )
 
 
 def _take_etcd(target: Tools) -> None:

@@ -51,7 +51,8 @@ class KafkaMember:
         self._buffers: dict[TopicPartition, deque[Record]] = {}
         self._deferred: dict[TopicPartition, float] = {}
         self._unsettled: set[TopicPartition] = set()
-        self._trailing: dict[TopicPartition, int] = {}
+        self._passed: dict[TopicPartition, int] = {}
+        self._trailing: set[TopicPartition] = set()
         self._served_at = self._trailed_at = 0.0
         self._assignor = HeldFirst()
         self._transactions = Transactions(clients, transactional_id=f"mendloop.{group}.{member}")
@@ -106,7 +107,8 @@ class KafkaMember:
                 self._unsettled.add(held.place)
                 raise
         self._held = None
-        self._trailing[held.place] = delivery.offset + 1
+        self._passed[held.place] = delivery.offset + 1
+        self._trailing.add(held.place)
 
     def defer(self, delivery: Delivery, *, until: float) -> None:
         """Give the delivery back; this member leaves its partition alone until then."""
@@ -146,7 +148,8 @@ class KafkaMember:
         owned = set(places)
         self._buffers = {place: buffer for place, buffer in self._buffers.items() if place in owned}
         self._deferred = {place: until for place, until in self._deferred.items() if place in owned}
-        self._trailing = {place: offset for place, offset in self._trailing.items() if place in owned}
+        self._passed = {place: offset for place, offset in self._passed.items() if place in owned}
+        self._trailing &= owned
         if self._held is not None and self._held.place not in owned:
             log.warning("lost the partition in work", extra={"member": self._member, "topic": self._held.place.topic})
             self._held = self._assignor.held = None
@@ -187,9 +190,12 @@ class KafkaMember:
             self._commit_trailing()
 
     def _serve(self, *, timeout_s: float) -> None:
-        """Let the client do its group work without fetching more."""
-        self._consumer.pause(*self._consumer.assignment())
-        self._poll_client(timeout_s=timeout_s)
+        """Let the client do its group work and fetch no more than what is behind events that this member completed."""
+        assignment, behind = self._consumer.assignment(), self._quiet()
+        self._consumer.pause(*(assignment - behind))
+        self._consumer.resume(*behind)
+        if not self._poll_client(timeout_s=timeout_s):
+            self._commit_trailing()
 
     def _poll_client(self, *, timeout_s: float) -> bool:
         coordinator = self._consumer._coordinator
@@ -231,23 +237,32 @@ class KafkaMember:
                 self._consumer.seek_to_beginning(place)
             else:
                 self._consumer.seek(place, offset)
-            self._trailing.pop(place, None)
+            self._passed.pop(place, None)
         self._unsettled.clear()
 
     def _commit_trailing(self) -> None:
-        """Commit past the transaction markers behind the last completed event, so that an idle group's lag is 0."""
-        if not self._trailing or self._held is not None or time.monotonic() - self._trailed_at < TRAILING_EVERY_S:
+        """Commit past what is no event: markers and aborted transactions, which KEDA counts as lag until then.
+
+        Also what others left: nobody else would ever pass it, and a service would never go to zero.
+        """
+        if time.monotonic() - self._trailed_at < TRAILING_EVERY_S or not self._is_stable():
             return
         self._trailed_at = time.monotonic()
-        ends = {}
-        for place in self._consumer.assignment() & self._trailing.keys():
-            position = self._consumer.position(place, timeout_ms=ANSWER_DEADLINE_MS)
-            if not self._buffers.get(place) and position is not None and position > self._trailing[place]:
-                ends[place] = OffsetAndMetadata(position, "", -1)
-        if ends:
-            with contextlib.suppress(kafka_errors.KafkaError):  # a rebalance; the next event commits anyway
-                self._consumer.commit(ends, timeout_ms=ANSWER_DEADLINE_MS)
-        self._trailing.clear()
+        positions = {place: self._consumer.position(place, timeout_ms=ANSWER_DEADLINE_MS) for place in self._quiet()}
+        ends = {place: end for place, end in positions.items() if end is not None and end > self._passed.get(place, -1)}
+        if not ends:
+            return
+        with contextlib.suppress(kafka_errors.KafkaError):  # a rebalance; a second later it is tried again
+            committed = {place: OffsetAndMetadata(end, "", -1) for place, end in ends.items()}
+            self._consumer.commit(committed, timeout_ms=ANSWER_DEADLINE_MS)
+            self._passed.update(ends)
+            self._trailing -= ends.keys()
+
+    def _quiet(self) -> set[TopicPartition]:
+        """Partitions without an event at hand; while one is at work only those on which this member completed one."""
+        assigned: set[TopicPartition] = self._consumer.assignment() - self._unsettled
+        quiet = {place for place in assigned if not self._buffers.get(place)}
+        return quiet if self._held is None else (quiet & self._trailing) - {self._held.place}
 
     def _lend(self) -> None:
         held = self._held
