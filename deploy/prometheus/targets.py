@@ -12,7 +12,7 @@ LOOK_S = 2.0
 
 
 def targets(home: Path) -> str:
-    """The document of Prometheus' file discovery; port files that are not written yet are left out, and gRPC's ports."""
+    """The document of Prometheus' file discovery; without port files that are not written yet, and gRPC's."""
     rows = []
     for path in sorted((home / "ports").glob("*-[0-9]*")):
         if path.name.endswith("-grpc"):
