@@ -25,9 +25,9 @@ from mendloop.core.events import Envelope, envelope_for
 from mendloop.v1 import loop_pb2
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fleet import Fleet, watched_fleet
+from fleet import DEADLINE_S, Fleet, watched_fleet
 
-pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 START = "python -m mendloop.bus.broker --port PORT --data-dir FOLDER"
 BUS, STUCK = "runbooks/bus-unreachable.md", "runbooks/run-stuck.md"
 RUN = "stuck"
@@ -130,13 +130,13 @@ def is_worked_off(fleet: Fleet) -> bool:
 
 def handled(fleet: Fleet) -> float:
     """Cancellations that the controller has handled."""
-    query = 'sum(mendloop_events_handled_total{service="controller",type="LoopCancelled",result="ok"})'
+    query = 'sum(mendloop_events_handled_total{service="controller",type="mendloop.v1.LoopCancelled",result="ok"})'
     return fleet.watched.value(query) or 0.0
 
 
 def test_a_killed_broker_pages_for_every_service_and_loses_nothing(fleet: Fleet, broker: Broker) -> None:
     publish(fleet, cancelled("handled"))
-    wait_until(lambda: handled(fleet) == 1, deadline_s=120, every_s=0.5)
+    wait_until(lambda: handled(fleet) == 1, deadline_s=DEADLINE_S, every_s=0.5)
     fleet.hold("controller")  # so that an event waits in the log when the broker dies
     publish(fleet, cancelled("waits"))
     broker.kill()
@@ -150,10 +150,10 @@ def test_a_killed_broker_pages_for_every_service_and_loses_nothing(fleet: Fleet,
     broker.start()  # the runbook: on the disks that it had
     for service in ("gateway", "controller", "data-generator"):
         fleet.wait_resolved("MendloopBusUnreachable", service=service)
-    wait_until(lambda: handled(fleet) == 2, deadline_s=120, every_s=0.5)
+    wait_until(lambda: handled(fleet) == 2, deadline_s=DEADLINE_S, every_s=0.5)
     publish(fleet, cancelled("after"))
-    wait_until(lambda: handled(fleet) == 3, deadline_s=120, every_s=0.5)
-    wait_until(lambda: is_worked_off(fleet), deadline_s=60, every_s=0.5)
+    wait_until(lambda: handled(fleet) == 3, deadline_s=DEADLINE_S, every_s=0.5)
+    wait_until(lambda: is_worked_off(fleet), deadline_s=DEADLINE_S, every_s=0.5)
     log = fleet.deployment.bus().read(consumed_by(CONTROLLER), limit=100)
     ids = [delivery.envelope.event_id for delivery in log]
     assert sorted(i for i in ids if i in {"handled", "waits", "after"}) == ["after", "handled", "waits"]

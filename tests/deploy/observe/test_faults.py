@@ -24,9 +24,9 @@ from mendloop.models.chat import ChatEndpoint
 from mendloop.v1 import diagnosis_pb2, intervention_pb2, loop_pb2
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fleet import RULES, Fleet, watched_fleet
+from fleet import DEADLINE_S, RULES, Fleet, watched_fleet
 
-pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 DISK_MB = 8
 WEBHOOKS = {"MENDLOOP_WEBHOOK_ALLOW_HTTP": "true", "MENDLOOP_WEBHOOK_ALLOWED_NETWORKS": '["127.0.0.0/8"]'}
 LATE_AFTER_S = 5.0
@@ -96,11 +96,11 @@ def test_a_queue_that_grows_warns_until_a_second_replica_works_it_off(fleet: Fle
         bus.publish([cancelled(f"more{next(numbers)}") for _ in range(2)])
         return fleet.is_firing("MendloopLagGrows", consumer="controller")
 
-    wait_until(grows, deadline_s=180, every_s=0.5)
+    wait_until(grows, deadline_s=DEADLINE_S, every_s=0.5)
     assert (fleet.watched.value('mendloop_queue_lag{consumer="controller"}') or 0) > 20
     fleet.start("controller", index=1)  # what `mend up --replicas controller=2` starts beside the first
     fleet.wait_resolved("MendloopLagGrows", consumer="controller")
-    wait_until(lambda: fleet.watched.value('mendloop_queue_lag{consumer="controller"}') == 0, deadline_s=60)
+    wait_until(lambda: fleet.watched.value('mendloop_queue_lag{consumer="controller"}') == 0, deadline_s=DEADLINE_S)
     fleet.go_on("controller")
     fleet.end("controller", index=1)
 
@@ -115,7 +115,7 @@ def test_a_controller_that_stalls_burns_the_latency_budget_until_a_second_one_is
     def burns() -> bool:
         fleet.hold("controller")
         bus.publish([cancelled(f"late{next(numbers)}") for _ in range(5)])
-        wait_until(lambda: (fleet.watched.value(age) or 0) > LATE_AFTER_S, deadline_s=60, every_s=0.5)
+        wait_until(lambda: (fleet.watched.value(age) or 0) > LATE_AFTER_S, deadline_s=DEADLINE_S, every_s=0.5)
         fleet.go_on("controller")
         try:
             wait_until(lambda: is_late("MendloopEventLatencyBudgetBurnsFast"), deadline_s=10, every_s=0.2)
@@ -123,11 +123,11 @@ def test_a_controller_that_stalls_burns_the_latency_budget_until_a_second_one_is
             return False  # the window was shorter than a look of a busy Prometheus: stall again
         return True
 
-    wait_until(burns, deadline_s=180)
+    wait_until(burns, deadline_s=DEADLINE_S)
     fleet.start("controller", index=1)
     fleet.hold("controller")  # it stalls again, and nobody notices
     bus.publish([cancelled(f"soon{n}") for n in range(5)])
-    wait_until(lambda: fleet.watched.value(lag) == 0, deadline_s=60, every_s=0.5)
+    wait_until(lambda: fleet.watched.value(lag) == 0, deadline_s=DEADLINE_S, every_s=0.5)
     fleet.wait_resolved("MendloopEventLatencyBudgetBurnsFast")
     fleet.go_on("controller")
     fleet.end("controller", index=1)
@@ -148,7 +148,7 @@ def test_a_webhook_whose_address_is_gone_warns_until_it_is_turned_on_again(fleet
         enable = f"{CURL} -X POST http://127.0.0.1:PORT/v1/webhooks/ID/enable"
         fleet.run(WEBHOOK, enable, PORT=port, ID=webhook_id)
         fleet.wait_resolved("MendloopWebhookDisabled")
-        wait_until(lambda: receiver.ids() == ["told", "told"], deadline_s=60)  # it goes on where it stopped
+        wait_until(lambda: receiver.ids() == ["told", "told"], deadline_s=DEADLINE_S)  # it goes on where it stopped
 
 
 def test_a_stopped_consumer_pages_and_starting_it_works_the_queue_off(fleet: Fleet) -> None:
@@ -192,9 +192,9 @@ def test_a_teacher_that_answers_errors_warns_until_it_is_back(fleet: Fleet) -> N
             endpoint.say("write an example")
             return not fleet.is_firing("MendloopTeacherFails")
 
-        wait_until(firing, deadline_s=180, every_s=0.3)
+        wait_until(firing, deadline_s=DEADLINE_S, every_s=0.3)
         teacher.answer = lambda prompt, request: "here it is"
-        wait_until(resolved, deadline_s=180, every_s=0.3)
+        wait_until(resolved, deadline_s=DEADLINE_S, every_s=0.3)
     server.shutdown()
     port_file.unlink()
 

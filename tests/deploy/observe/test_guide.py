@@ -110,8 +110,7 @@ def terminals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminals]:
 @pytest.fixture(scope="module")
 def seen(terminals: Terminals) -> Terminals:
     """The section "See it" followed: everything is up, and a dead letter has paged."""
-    (block,) = blocks(GUIDE, heading="See it")
-    up, *others = block.splitlines()
+    up, *others = blocks(GUIDE, heading="See it")[0].splitlines()
     output = terminals.start(up)
     wait_until(lambda: "6 services are up" in output.read_text(), deadline_s=DEADLINE_S, every_s=0.5)
     for line in others:
@@ -145,6 +144,14 @@ def test_every_target_is_up(seen: Terminals) -> None:
     shown = seen.type("promtool query instant http://127.0.0.1:9090 up")
     assert shown.count("=> 1 ") == len(SERVICES), shown
     assert "=> 0 " not in shown
+
+
+def test_a_copy_of_the_rules_has_links_to_the_runbooks(seen: Terminals) -> None:
+    _, link = blocks(GUIDE, heading="See it")
+    seen.type(link)
+    text = (seen.folder / "linked.yaml").read_text()
+    assert "runbook_url: https://HOST/OWNER/mendloop/blob/main/docs/runbooks/run-stuck.md" in text
+    seen.type("promtool check rules linked.yaml")
 
 
 def test_the_first_look_shows_the_alert_its_letter_and_its_run(seen: Terminals) -> None:
@@ -206,7 +213,7 @@ def test_keys_are_made_rotated_and_ended_as_the_guide_says(seen: Terminals) -> N
 
 def test_a_backup_is_restored_at_its_place_and_goes_on(seen: Terminals) -> None:
     (up, *_) = blocks(GUIDE, heading="See it")[0].splitlines()
-    save, restore, *_ = blocks(GUIDE, heading="Keep and restore")
+    save, restore, _ = blocks(GUIDE, heading="Keep and restore")
     before = [seen.type(line) for line in ("mend status", "mend dlq list", "mend keys list")]
     seen.interrupt(up)
     seen.type(save)

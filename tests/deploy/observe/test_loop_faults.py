@@ -37,7 +37,7 @@ from mendloop.v1 import checkpoint_pb2, common_pb2, evaluation_pb2
 sys.path.insert(0, str(Path(__file__).parent))
 from fleet import Fleet, watched_fleet
 
-pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 Right = Mapping[str, Sequence[Mapping[str, int]]]
 
 
