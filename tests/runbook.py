@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-LIMIT_S = 180.0
+LIMIT_S = 600.0
 
 
 def blocks(page: str, *, heading: str = "") -> list[str]:

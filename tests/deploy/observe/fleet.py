@@ -51,23 +51,26 @@ class Fleet:
     watched: Monitoring
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, service: str, *, index: int = 0, environment: Mapping[str, str] | None = None) -> None:
-        """Start a replica of a service as `mend up` does and wait until it is scraped."""
-        name = f"{service}-{index}"
+    def start(self, *services: str, index: int = 0, environment: Mapping[str, str] | None = None) -> None:
+        """Start a replica of each service as `mend up` does and wait until all are scraped."""
+        names = [f"{service}-{index}" for service in services]
+        for service, name in zip(services, names, strict=True):
+            self.processes[name] = self._spawn(service, name, environment or {})
+        scraped = f'count(mendloop_bus_up{{replica=~"{"|".join(names)}"}} == 1)'
+        self.wait_value(scraped, len(names))
+
+    def _spawn(self, service: str, name: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         log, port = self.deployment.log_file(name), self.deployment.port_file(name)
         for path in (log, port):
             path.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
-            self.processes[name] = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", f"mendloop.{service.replace('-', '_')}"],
-                env={**self.deployment.environment(service, name=name), **(environment or {})},
+                env={**self.deployment.environment(service, name=name), **environment},
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,
             )
-        wait_until(
-            lambda: self.watched.value(f'mendloop_bus_up{{replica="{name}"}}'), deadline_s=DEADLINE_S, every_s=0.5
-        )
 
     def end(self, service: str, *, index: int = 0) -> None:
         """End a process in order; its page goes with it."""

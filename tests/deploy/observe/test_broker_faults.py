@@ -96,8 +96,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def fleet(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Gateway, controller and two workers on Kafka; the trainer is frozen while a run waits for it."""
     with watched_fleet(tmp_path_factory.mktemp("deployment"), bus_url=f"kafka:127.0.0.1:{broker.port}") as fleet:
-        for service in ("gateway", "controller", "data-generator", "trainer"):
-            fleet.start(service)
+        fleet.start("gateway", "controller", "data-generator", "trainer")
         fleet.hold("trainer")
         request = World(fleet.deployment.home / "artifacts", run_id=RUN).requested()
         publish(fleet, envelope_for(request, event_id=f"request-{RUN}", source="test", key=RUN, subject=RUN))
