@@ -18,7 +18,7 @@ SET_BY_CHART = frozenset(
     (
         *("bus", "bus_options", "artifacts_uri", "sealed_artifacts_uri", "work_dir", "member", "database_url"),
         *("metrics_host", "metrics_port", "metrics_port_file", "host", "port", "port_file", "allowed_hosts"),
-        "exit_when_idle_s",
+        *("exit_when_idle_s", "otlp_endpoint"),
     )
 )
 """Settings that values name otherwise: `config` refuses them, and secrets too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from waiting import wait_until
 
 from mendloop.core.contracts import SERVICES
@@ -69,6 +73,36 @@ def test_every_service_has_an_image_with_extras_that_exist() -> None:
     for image in IMAGES["services"].values():
         assert set(image["extras"].split(",")) <= extras
         assert (DOCKER / image["file"]).is_file()
+
+
+def test_every_package_that_an_image_installs_is_constrained() -> None:
+    constrained = {line.partition("==")[0] for line in (DOCKER / "constraints.txt").read_text().splitlines()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {extra for image in IMAGES["services"].values() for extra in image["extras"].split(",")}
+    wanted = [*project["dependencies"], *(need for name in extras for need in project["optional-dependencies"][name])]
+    assert needed_by(wanted, project["optional-dependencies"]) - constrained == set()
+
+
+def needed_by(wanted: list[str], own: dict[str, list[str]]) -> set[str]:
+    """Names of all packages that requirements bring, as far as they are installed here."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    while wanted:
+        text = wanted.pop()
+        need = Requirement(text)
+        if text in seen or (need.marker and not need.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(text)
+        if need.name == "mendloop":
+            wanted += [inner for extra in need.extras for inner in own[extra]]
+            continue
+        found.add(canonicalize_name(need.name))
+        with suppress(importlib.metadata.PackageNotFoundError):
+            for inner in importlib.metadata.requires(need.name) or []:
+                marker = Requirement(inner).marker
+                if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *need.extras)):
+                    wanted.append(inner.partition(";")[0])
+    return found
 
 
 def test_a_release_refuses_a_base_without_digest(build: ModuleType) -> None:

@@ -103,9 +103,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .service.kind "jobs" -}}
 {{- $_ := set $settings "MENDLOOP_EXIT_WHEN_IDLE_S" (toString .service.scaling.exitWhenIdleS) -}}
 {{- end -}}
+{{- if $values.tracing.otlpEndpoint -}}{{- $_ := set $settings "MENDLOOP_OTLP_ENDPOINT" $values.tracing.otlpEndpoint -}}{{- end -}}
 {{- if $values.artifacts.endpointUrl -}}{{- $_ := set $settings "AWS_ENDPOINT_URL" $values.artifacts.endpointUrl -}}{{- end -}}
 {{- if $values.artifacts.region -}}{{- $_ := set $settings "AWS_DEFAULT_REGION" $values.artifacts.region -}}{{- end -}}
 {{- toYaml (mustMergeOverwrite $settings (deepCopy $values.config) (deepCopy .service.config)) -}}
+{{- end -}}
+
+{{/* Port of tracing.otlpEndpoint, empty without one. */}}
+{{- define "mendloop.otlpPort" -}}
+{{- with .Values.tracing.otlpEndpoint -}}
+{{- $port := regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" -}}
+{{- $port | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A file of alerts with our base before each runbook, and our labels. In: root, file. */}}
+{{- define "mendloop.rules" -}}
+{{- $rules := .root.Values.monitoring.rules -}}
+{{- $document := fromYaml .file -}}
+{{- range $group := $document.groups -}}
+{{- range $rule := $group.rules -}}
+{{- if hasKey $rule "alert" -}}
+{{- if $rules.runbookBase -}}
+{{- $_ := set $rule.annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" $rules.runbookBase) $rule.annotations.runbook_url) -}}
+{{- end -}}
+{{- $_ := set $rule "labels" (mustMergeOverwrite (deepCopy $rules.alertLabels) $rule.labels) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $document -}}
 {{- end -}}
 
 {{/* Names under which the gateway may be asked, as JSON: none means any. */}}
