@@ -23,7 +23,7 @@ from live_gateway import free_port
 from releases import Release
 from waiting import wait_until
 
-HOOK_S, START_S = 180.0, 240.0
+HOOK_S, START_S = 600.0, 900.0
 _NAMED_PORTS = {"MENDLOOP_METRICS_PORT": "metrics", "MENDLOOP_PORT": "http", "MENDLOOP_GRPC_PORT": "grpc"}
 _OF_THE_MACHINE = ("PATH", "LANG", "HF_HUB_OFFLINE", "OMP_WAIT_POLICY", "LD_LIBRARY_PATH")
 

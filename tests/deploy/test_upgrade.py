@@ -19,9 +19,9 @@ from waiting import wait_until
 
 from mendloop.core.contracts import EVALUATOR, SERVICES, TRAINER
 
-pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(3600)]
 __all__ = ["postgres_url"]
-STEPS, OTHER_STEPS = 400, 380
+STEPS, OTHER_STEPS = 300, 280
 KEPT_WORK = 'services.trainer.work.existingClaim="resume-points"'
 Open = Callable[..., AbstractContextManager[Namespace]]
 
