@@ -51,9 +51,7 @@ def fields(path: Path) -> set[tuple[str, int, int, int, str]]:
     }
 
 
-def _of_messages(
-    messages: Iterable[descriptor_pb2.DescriptorProto], scope: str
-) -> set[tuple[str, int, int, int, str]]:
+def _of_messages(messages: Iterable[descriptor_pb2.DescriptorProto], scope: str) -> set[tuple[str, int, int, int, str]]:
     found = set()
     for message in messages:
         name = f"{scope}.{message.name}"

@@ -69,6 +69,18 @@ class Pod:
         return time.monotonic() - began
 
 
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """How a service's pod was replaced: when that began (Unix time), how long the old one took to go, how long the new
+    one to be ready, and how long none was ready."""
+
+    service: str
+    began_at: float
+    going_s: float
+    starting_s: float
+    without_s: float
+
+
 @dataclass(slots=True)
 class Pods:
     """A namespace: the pods of each service, under a folder with their volumes and logs."""
@@ -77,6 +89,7 @@ class Pods:
     settings: tuple[str, ...]
     """What the operator's values say beyond values-small, as --set-json."""
     running: dict[str, Pod] = field(default_factory=dict)
+    rolled: list[Rolled] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def manifests(self, release: Release) -> list[Manifest]:
@@ -107,14 +120,15 @@ class Pods:
 
     def roll(self, service: str, release: Release) -> Pod:
         """Replace a service's pod as its Deployment's strategy says; gives the one that went."""
-        before = self.running[service]
+        before, began_at = self.running[service], time.time()
         rolling = self._deployments(release)[service]["spec"]["strategy"]["rollingUpdate"]
         if rolling["maxSurge"]:
-            self.running[service] = self._ready(release, service)
-            before.end()
+            self.running[service], starting_s = self._ready(release, service)
+            self.rolled.append(Rolled(service, began_at, before.end(), starting_s, 0.0))
             return before
-        before.end()
-        self.running[service] = self._ready(release, service)
+        going_s = before.end()
+        self.running[service], starting_s = self._ready(release, service)
+        self.rolled.append(Rolled(service, began_at, going_s, starting_s, going_s + starting_s))
         return before
 
     def check(self) -> None:
@@ -141,14 +155,15 @@ class Pods:
     def _deployments(self, release: Release) -> dict[str, Manifest]:
         return of_kind(self.manifests(release), "Deployment")
 
-    def _ready(self, release: Release, service: str) -> Pod:
+    def _ready(self, release: Release, service: str) -> tuple[Pod, float]:
+        began = time.monotonic()
         pod = self._start(release, service)
         try:
             wait_until(pod.is_ready, deadline_s=START_S, every_s=0.2)
         except BaseException:
             pod.process.kill()
             raise
-        return pod
+        return pod, time.monotonic() - began
 
     def _start(self, release: Release, service: str) -> Pod:
         spec = self._deployments(release)[service]["spec"]["template"]["spec"]
@@ -181,7 +196,7 @@ class Pods:
             maps = {m["metadata"]["name"]: m for m in self.manifests(release) if m["kind"] == "ConfigMap"}
             found |= maps[source["configMapRef"]["name"]]["data"]
         for entry in container["env"]:
-            found[entry["name"]] = entry["value"] if "value" in entry else pod
+            found[entry["name"]] = entry.get("value", pod)  # fieldRef: the pod's name
             assert "value" in entry or "fieldRef" in entry["valueFrom"], f"{entry}: there are no secrets here"
         folders = self._mounts(spec, container, pod=pod)
         found = {name: _placed(value, folders) for name, value in found.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from postgres import postgres_url
 from releases import THIS, Release, previous
 from waiting import wait_until
 
-from mendloop.core.contracts import EVALUATOR, SERVICES, TRAINER
+from mendloop.core.contracts import CONTROLLER, EVALUATOR, GATEWAY, SERVICES, TRAINER
+from mendloop.v1.diagnosis_pb2 import DiagnosisReady
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(3600)]
 __all__ = ["postgres_url"]
 STEPS, OTHER_STEPS = 300, 280
+KEEP_SQL = (CONTROLLER, GATEWAY)
 KEPT_WORK = 'services.trainer.work.existingClaim="resume-points"'
 Open = Callable[..., AbstractContextManager[Namespace]]
 
@@ -69,17 +72,26 @@ def run_through_upgrade(place: Namespace, before: Release, *, disturb: str) -> s
     place.pods.run_hooks(THIS)  # from here the old code works on the new schema
     roll_all(place, run_id, to=THIS, disturb=disturb)
     place.await_finished(run_id)
+    tell_pauses(place, run_id, disturbed=disturb)
     return run_id
 
 
+def tell_pauses(place: Namespace, run_id: str, *, disturbed: str) -> None:
+    """What docs/deploy.md says of pauses, with `pytest -s`."""
+    for rolled in place.pods.rolled:
+        print(f"\nupgrade while the {disturbed} works: {rolled}", end="")
+    print(f"\nseconds to the run's next event: {place.pauses(run_id)}")
+
+
 def roll_all(place: Namespace, run_id: str, *, to: Release, disturb: str) -> None:
-    """Replace every service, first the one that is in the middle of its work."""
+    """Replace the service that is in the middle of its work, then the other workers, then those that keep SQL: in
+    between, workers of one release work for the controller of the other. Kubernetes begins with all at once."""
     (await_training if disturb == TRAINER else await_scoring)(place, run_id)
     went = place.pods.roll(disturb, to)
-    assert "work given back" in went.said() or disturb == EVALUATOR
-    for service in SERVICES:
-        if service != disturb:
-            place.pods.roll(service, to)
+    assert disturb == EVALUATOR or "work given back" in went.said()
+    for wave in ([service for service in SERVICES if service not in (disturb, *KEEP_SQL)], KEEP_SQL):
+        with ThreadPoolExecutor() as hands:
+            list(hands.map(lambda service: place.pods.roll(service, to), wave))
     place.pods.check()
 
 
@@ -97,11 +109,11 @@ def await_scoring(place: Namespace, run_id: str) -> None:
     assert place.count(run_id, "ShardScored", round=1) < SHARDS
 
 
-def assert_nothing_lost(place: Namespace, run_id: str, *, trainings: int) -> None:
+def assert_nothing_lost(place: Namespace, run_id: str, *, trainings: int, webhook_s: float = 60.0) -> None:
     """Log, gateway and webhook tell the same events, each once; every event was worked off, every training once."""
     ids = sorted(event.envelope.event_id for event in place.committed(run_id))
     assert sorted(place.listed(run_id)) == ids
-    delivered = wait_until(lambda: set(ids) <= set(place.receiver.ids()) and place.receiver.posts, deadline_s=60)
+    delivered = wait_until(lambda: set(ids) <= set(place.receiver.ids()) and place.receiver.posts, deadline_s=webhook_s)
     of_run = [post for post in delivered if post.event_id in set(ids)]
     assert len({(post.event_id, post.body) for post in of_run}) == len(ids), "an event came with two bodies"
     assert place.document(run_id)["dead_letters"] == []
@@ -133,7 +145,9 @@ def test_upgrade_while_the_trainer_trains(upgraded: tuple[Namespace, str], undis
     assert undisturbed.decision == "promoted"
     assert_nothing_lost(place, run_id, trainings=1)
     assert_access_is_kept(place)
-    started = [json.loads(line) for line in place.pods.running[TRAINER].said().splitlines() if "training starts" in line]
+    started = [
+        json.loads(line) for line in place.pods.running[TRAINER].said().splitlines() if "training starts" in line
+    ]
     assert [line["from_step"] >= 20 for line in started] == [True], "it did not go on from the older release's point"
 
 
@@ -153,3 +167,18 @@ def test_upgrade_while_the_evaluator_scores(before: Release, opened: Open, undis
         assert place.told(run_id) == undisturbed
         assert_nothing_lost(place, run_id, trainings=1)
         assert_access_is_kept(place)
+
+
+def test_what_is_lost_is_seen(upgraded: tuple[Namespace, str], undisturbed: Told) -> None:
+    """The checks above can fail: on a log that lost an event, a webhook that missed one, a pod that died."""
+    place, run_id = upgraded
+    ids = place.listed(run_id)
+    place.receiver.posts[:] = [post for post in place.receiver.posts if post.event_id != ids[-1]]
+    with pytest.raises(AssertionError, match="not within"):
+        assert_nothing_lost(place, run_id, trainings=2, webhook_s=1.0)
+    place.lose(DiagnosisReady)
+    assert place.told(run_id).events != undisturbed.events
+    place.pods.running[TRAINER].process.kill()
+    place.pods.running[TRAINER].process.wait()
+    with pytest.raises(AssertionError, match="ended by itself"):
+        place.pods.check()

@@ -16,6 +16,8 @@ import httpx
 import psycopg
 import yaml
 from deploy.pods import Pods
+from google.protobuf.message import Message
+from kafka import KafkaAdminClient, TopicPartition
 from receivers import Receiver, receiving
 from releases import Release
 from waiting import wait_until
@@ -24,7 +26,7 @@ from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.kafka import KafkaBus
 from mendloop.bus.receipts import StoredReceipts
 from mendloop.client.blocking import Client
-from mendloop.core.contracts import SERVICES, TRAINER, consumed_by, decode
+from mendloop.core.contracts import SERVICES, TRAINER, consumed_by, contract_of, decode
 from mendloop.report.summary import Document, summarize
 from mendloop.runs.fold import run_of
 from mendloop.runs.log import RunLog
@@ -62,6 +64,9 @@ class Namespace:
     """A release at work, and what was made in it."""
 
     pods: Pods
+    broker: str
+    prefix: str
+    """Of its topics and groups."""
     bus: KafkaBus
     store: ArtifactStore
     receiver: Receiver
@@ -137,6 +142,23 @@ class Namespace:
             cursor, is_end = page["next_cursor"], page["is_end"]
         return ids
 
+    def pauses(self, run_id: str) -> dict[str, float]:
+        """Seconds from the beginning of each service's replacement to the run's next event; without those after it."""
+        times = sorted(event.envelope.made_at or 0.0 for event in self.committed(run_id))
+        return {
+            rolled.service: round(next(at for at in times if at > rolled.began_at) - rolled.began_at, 1)
+            for rolled in self.pods.rolled
+            if times[-1] > rolled.began_at
+        }
+
+    def lose(self, event_type: type[Message]) -> None:
+        """Delete every event of a type from the log, as a broker that loses data would."""
+        topic = self.prefix + contract_of(event_type).topic
+        with KafkaAdminClient(bootstrap_servers=[self.broker]) as admin:
+            (found,) = admin.describe_topics([topic])
+            places = [TopicPartition(topic, part["partition_index"]) for part in found["partitions"]]
+            admin.delete_records(dict.fromkeys(places, -1))  # -1: all that there are
+
     def told(self, run_id: str) -> Told:
         """What the run left."""
         document, events = self.document(run_id), self.committed(run_id)
@@ -192,7 +214,7 @@ def namespace(folder: Path, *, broker: str, postgres: str, more: Sequence[str] =
     with receiving() as receiver:
         pods = Pods(folder, settings)
         try:
-            yield Namespace(pods, bus, ArtifactStore(folder / "claims" / "artifacts"), receiver)
+            yield Namespace(pods, broker, f"{name}.", bus, ArtifactStore(folder / "claims" / "artifacts"), receiver)
         finally:
             pods.stop()
             bus.close()
