@@ -50,11 +50,12 @@ class Pod:
         except (urllib.error.URLError, OSError):
             return False
 
-    def metric(self, name: str) -> float:
-        """The largest value of a metric on its page; 0 where it has none."""
-        with urllib.request.urlopen(f"{self.urls['metrics']}/metrics", timeout=5) as answer:
+    def metric(self, name: str, *labels: str) -> float:
+        """The largest value of a metric with these labels on its page; 0 where it has none."""
+        with urllib.request.urlopen(f"{self.urls['metrics']}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
-        return max((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{")), default=0.0)
+        found = [line for line in lines if line.startswith(f"{name}{{") and all(label in line for label in labels)]
+        return max((float(line.rsplit(" ", 1)[1]) for line in found), default=0.0)
 
     def said(self) -> str:
         """Its log."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deploy.upgrading import SHARDS, Namespace, Told, namespace
+from deploy.upgrading import RUN_S, SHARDS, Namespace, Told, namespace
 from postgres import postgres_url
 from releases import THIS, Release, previous
 from waiting import wait_until
@@ -99,14 +99,19 @@ def await_training(place: Namespace, run_id: str) -> None:
     """Wait until the trainer is well within a training."""
     place.await_state(run_id, "training")
     trainer = place.pods.running[TRAINER]
-    wait_until(lambda: trainer.metric("mendloop_training_step") >= 50, deadline_s=300, every_s=0.1)
+    wait_until(lambda: trainer.metric("mendloop_training_step") >= 50, deadline_s=RUN_S, every_s=0.1)
 
 
 def await_scoring(place: Namespace, run_id: str) -> None:
     """Wait until the evaluator has scored some shards of the candidate and not all."""
+    evaluator = place.pods.running[EVALUATOR]
+
+    def scored() -> float:
+        return evaluator.metric("mendloop_events_handled_total", 'EvaluationShard"', 'result="ok"')
+
     place.await_state(run_id, "training", "evaluating")
-    wait_until(lambda: place.count(run_id, "ShardScored", round=1) > 0, deadline_s=300, every_s=0.1)
-    assert place.count(run_id, "ShardScored", round=1) < SHARDS
+    of_base = SHARDS
+    assert of_base < wait_until(lambda: (n := scored()) > of_base and n, deadline_s=RUN_S) < 2 * SHARDS
 
 
 def assert_nothing_lost(place: Namespace, run_id: str, *, trainings: int, webhook_s: float = 60.0) -> None:

@@ -120,10 +120,6 @@ class Namespace:
 
         wait_until(reached, deadline_s=RUN_S, every_s=0.1)
 
-    def count(self, run_id: str, event_type: str, *, round: int) -> int:
-        """Committed events of a type and round."""
-        return self.told(run_id).events[event_type, round]
-
     def committed(self, run_id: str) -> list[Any]:
         """The run's events in the log; fails where the log holds one twice."""
         reader, found, is_more = LogReader(self.bus), [], True
