@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from deploy.chart import CHART, VALUES, rendered
 from deploy.conftest import require
 from deploy.control_plane import Cluster, apply_crds, running_cluster
 from deploy.tools import COMPONENTS, CRDS, tools
+from releases import THIS, previous
 from waiting import wait_until
 
 from mendloop.cli.cluster import ClusterSilent, Release, examine_cluster
@@ -64,10 +66,10 @@ def names(cluster: Cluster) -> set[str]:
     return {f"{item['kind']}/{item['metadata']['name']}" for item in cluster.items(KINDS, namespace=NAMESPACE)}
 
 
-def put(cluster: Cluster, verb: str, *settings: str, values: str = "small") -> str:
+def put(cluster: Cluster, verb: str, *settings: str, values: str = "small", chart: Path = CHART) -> str:
     further = [word for setting in settings for word in ("--set-json", setting)]
     where = ("--namespace", NAMESPACE, "--wait", "--timeout", "180s")
-    return cluster.helm(verb, RELEASE, CHART, "-f", VALUES[values], *where, *further)
+    return cluster.helm(verb, RELEASE, chart, "-f", VALUES[values], *where, *further)
 
 
 def pods(cluster: Cluster, service: str = "") -> list[dict[str, Any]]:
@@ -119,6 +121,46 @@ def settled(cluster: Cluster, service: str) -> set[str]:
 def setting(cluster: Cluster, service: str, name: str) -> str | None:
     text = cluster.kubectl("get", "configmap", f"{RELEASE}-mendloop-{service}", "--namespace", NAMESPACE, "-o", "json")
     return json.loads(text)["data"].get(name)
+
+
+def test_release_before_is_upgraded_to_this_one_and_back(empty: Cluster, tmp_path: Path) -> None:
+    bare, older = names(empty), previous(tmp_path / "before")
+    put(empty, "install", chart=older.chart)
+    assert versions(empty) == dict.fromkeys(SERVICES, older.version)
+    of_older = objects(empty, bare)
+    assert of_older == described(older.chart)
+
+    put(empty, "upgrade")
+    assert versions(empty) == dict.fromkeys(SERVICES, THIS.version)
+    assert objects(empty, bare) == described(CHART), "the upgrade left an object over or forgot one"
+
+    empty.helm("rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "180s")
+    assert versions(empty) == dict.fromkeys(SERVICES, older.version)
+    assert objects(empty, bare) == of_older
+
+
+def versions(cluster: Cluster) -> dict[str, str]:
+    """The tag of each service's image, once a service has one ready pod."""
+    for service in SERVICES:
+        settled(cluster, service)
+    return {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["spec"]["containers"][0]["image"].split(":")[1]
+        for pod in pods(cluster)
+    }
+
+
+def objects(cluster: Cluster, bare: set[str]) -> set[str]:
+    """What a release brought beside pods and Helm's own notes."""
+    return {name for name in names(cluster) - bare if name.split("/")[0] not in ("Pod", "Secret")}
+
+
+def described(chart: Path) -> set[str]:
+    """What a chart describes, without hooks."""
+    return {
+        f"{manifest['kind']}/{manifest['metadata']['name']}"
+        for manifest in rendered("small", chart=chart)
+        if "helm.sh/hook" not in manifest["metadata"].get("annotations", {})
+    }
 
 
 def test_pods_with_gpus_are_placed_where_gpus_are(empty: Cluster) -> None:

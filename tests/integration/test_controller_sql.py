@@ -74,8 +74,9 @@ def runs(url: str) -> Iterator[SqlRuns]:
 
 def test_models_and_migrations_agree(url: str) -> None:
     engine = open_engine(url)
+    options = {"compare_type": True, "version_table": "controller_schema"}
     with engine.begin() as db:
-        assert compare_metadata(MigrationContext.configure(db, opts={"compare_type": True}), tables.metadata) == []
+        assert compare_metadata(MigrationContext.configure(db, opts=options), tables.metadata) == []
     assert set(tables.metadata.tables) <= set(inspect(engine).get_table_names())
     engine.dispose()
 
@@ -88,7 +89,7 @@ def test_replicas_that_start_at_once_migrate_once(empty_url: str) -> None:
     assert [replica.returncode for replica in replicas] == [0, 0], complaints
     engine = open_engine(empty_url)
     with engine.begin() as db:
-        assert db.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0005"]
+        assert db.execute(text("SELECT version_num FROM controller_schema")).scalars().all() == ["0005"]
     engine.dispose()
 
 

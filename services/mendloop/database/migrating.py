@@ -1,29 +1,45 @@
-"""Brings a database to the newest schema. Safe when several replicas start at once: one migrates, the others wait."""
+"""Brings a database to the newest schema. Safe when several replicas start at once: one migrates, the others wait.
+
+Revisions are numbers in one line, and migrations only add: the schema of a later release holds that of an earlier one,
+which works on it after a rollback, or beside the later one during an upgrade.
+"""
 
 from __future__ import annotations
 
-import zlib
+import logging
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, column, inspect, select, table
 
-from mendloop.database.engine import retryable
+from mendloop.database.engine import reading, retryable
+
+log = logging.getLogger(__name__)
 
 
-def migrate(engine: Engine, *, folder: Path, version_table: str) -> None:
-    """Apply the missing migrations of a folder in one transaction; version_table remembers how far they are.
+def migrate(engine: Engine, *, folder: Path, version_table: str, first_version_table: str) -> None:
+    """Apply the missing migrations of a folder; version_table remembers how far they are.
 
-    Services that share a database have a version table each. Raises Retryable where the database is busy or away.
+    first_version_table is where release 0.1.0 remembered it. That release refuses to start where a revision stands
+    there that it does not know, so what it wrote stays as it is and a rollback to it works. A schema of a later release
+    is left alone. Services that share a database have tables of their own. Raises Retryable where the database is busy
+    or away.
     """
-    config = Config()
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    with retryable(), engine.begin() as db:
-        if db.dialect.name == "postgresql":
-            lock = zlib.crc32(f"mendloop/{version_table}".encode())
-            db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
-        config.attributes["connection"] = db
-        config.attributes["version_table"] = version_table
-        command.upgrade(config, "head")
+    stands, newest = _version(engine, version_table), _newest(folder)
+    if stands > newest:
+        log.warning("the schema is of a later release", extra={"schema": stands, "known": newest})
+    if stands >= newest:
+        return
+    from mendloop.database.upgrading import upgrade  # see there
+
+    upgrade(engine, folder=folder, newest=newest, version_table=version_table, first_version_table=first_version_table)
+
+
+def _version(engine: Engine, version_table: str) -> str:
+    asked = select(column("version_num")).select_from(table(version_table))
+    with retryable(), reading(engine).begin() as db:
+        return str(db.execute(asked).scalar()) if inspect(db).has_table(version_table) else ""
+
+
+def _newest(folder: Path) -> str:
+    """The revision of the last migration: files are named vREVISION_what.py."""
+    return max(path.name.removeprefix("v").partition("_")[0] for path in (folder / "versions").glob("v*.py"))

@@ -13,4 +13,4 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def migrate(engine: Engine) -> None:
     """Bring the gateway's tables up to date. Raises Retryable where the database is busy or away."""
-    migrating.migrate(engine, folder=MIGRATIONS, version_table="gateway_version")
+    migrating.migrate(engine, folder=MIGRATIONS, version_table="gateway_schema", first_version_table="gateway_version")
