@@ -24,7 +24,7 @@ export function Runs({ route }) {
     <div class="head"><h1>Runs</h1><p class="lede">Each run measures a checkpoint, finds out why it is weak, mends that, and proves that it helped.</p></div>
     <${Waiting} />
     <div class="filters" role="search" aria-label="Runs">
-      <${Search} value=${q} label="Search" placeholder="Recipe or run id" />
+      <${Search} value=${q} label="Search" placeholder="Recipe, person, slice or cause" />
       <${Choice} name="state" value=${state} label="State" options=${[["", "Any state"], ...STATES.map((s) => [s, words(s)])]} />
       <${Choice} name="outcome" value=${outcome} label="Outcome" options=${[["", "Any outcome"], ...OUTCOMES.map((o) => [o, words(o)])]} />
     </div>

@@ -24,7 +24,7 @@ export function Subscriptions({ route }) {
     ${pages.items.length > 1 && html`<div class="filters" role="search" aria-label="Subscriptions"><${Search} value=${q} label="Search" placeholder="Address, purpose or filter" /></div>`}
     ${pages.isLoading && html`<${Loading} rows=${3} />`}
     ${pages.error && html`<${Refused} pages=${pages} />`}
-    ${!pages.isLoading && !pages.error && !shown.length && html`<${Empty} title=${q ? "No subscription has these words." : "Nobody subscribed yet."}><code>mend subscribe</code> and <code>POST /v1/webhooks</code> register one.<//>`}
+    ${!pages.isLoading && !pages.error && !shown.length && html`<${Empty} title=${q ? "No subscription has these words." : "Nobody subscribed yet."}><code>POST /v1/webhooks</code> registers a webhook; <code>mend subscribe</code> prints events without one.<//>`}
     <ul class="rows">${shown.map((hook) => html`<${Hook} key=${hook.webhook_id} hook=${hook} ask=${may(me, "admin") ? () => setAsked(turned(hook)) : null} />`)}</ul>
     ${shown.length > 0 && html`<${More} pages=${{ ...pages, items: shown }} noun="subscriptions" />`}
     <${Ask} question=${asked} onClose=${() => setAsked(null)} onDone=${pages.reload} />
@@ -53,7 +53,7 @@ function Hook({ hook, ask }) {
     <div class="row-main"><h2 class="letter-title mono">${hook.url}</h2>
       ${hook.description && html`<p>${hook.description}</p>`}
       <p class="soft">${filters.length ? filters.map(([name, values]) => `${name}: ${values.join(", ")}`).join("; ") : "every event"}${hook.format === "slack" ? ", as Slack messages" : ""}</p>
-      <p class="soft">${count(hook.delivered_count)} delivered, last ${clock(hook.last_delivered_at)}; ${plural(hook.failed_count, "failed try", "failed tries")}</p>
+      <p class="soft">${hook.last_delivered_at ? `${count(hook.delivered_count)} delivered, last ${clock(hook.last_delivered_at)}` : "nothing delivered yet"}; ${plural(hook.failed_count, "failed try", "failed tries")}</p>
       ${hook.state !== "delivering" && html`<p class="bad-text">${hook.disabled_reason || hook.last_error}${hook.next_attempt_at ? ` Next try ${clock(hook.next_attempt_at)}.` : ""}</p>`}
       <details class="figures" onToggle=${(event) => setOpen(event.currentTarget.open)}><summary data-row>Deliveries</summary>${isOpen && html`<${Deliveries} id=${hook.webhook_id} />`}</details>
     </div>
