@@ -12,6 +12,7 @@ from typing import Any
 
 from builders import example, item
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mendloop.artifacts.store import ArtifactStore
@@ -114,6 +115,17 @@ def _migrated() -> bytes:
         return (Path(folder) / "gateway.db").read_bytes()
 
 
+def database(folder: Path, *, url: str = "") -> Engine:
+    """The migrated database of a URL, or the SQLite file of the folder."""
+    path = folder / "gateway.db"
+    if not url and not path.exists():
+        path.write_bytes(_migrated())
+    engine = open_engine(url or f"sqlite:///{path}")
+    if url:
+        migrate(engine)
+    return engine
+
+
 class WithToken:
     """Shows the local token for whoever shows nothing (plain ASGI): for tests that are not about access."""
 
@@ -147,12 +159,7 @@ def gateway(
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
     telemetry = Telemetry("gateway")
-    database = folder / "gateway.db"
-    if not url and not database.exists():
-        database.write_bytes(_migrated())
-    engine = open_engine(url or f"sqlite:///{database}")
-    if url:
-        migrate(engine)
+    engine = database(folder, url=url)
     book = RunBook(bus, engine, store=store, recall_count=feeds.KEEP_EVENTS, keep=keep, telemetry=telemetry)
     feed = Feed(book, telemetry=telemetry)
     submission = Submission(bus, store, ArtifactStore(folder / "sealed"), folder)

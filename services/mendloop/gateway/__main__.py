@@ -34,17 +34,19 @@ from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.oidc import Issuer, OidcReader
 from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
+from mendloop.gateway.adapters.run_figures import RunFigures
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.adapters.view_cache import ViewCache
 from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
 from mendloop.gateway.domain.access import Scope
 from mendloop.gateway.domain.addresses import networks_of
 from mendloop.gateway.domain.rates import Rate
 from mendloop.gateway.feed import KEEP_EVENTS, Feed
+from mendloop.gateway.observer import Observer
 from mendloop.gateway.settings import GatewaySettings
 from mendloop.gateway.shared_pages import SharedPages
 from mendloop.gateway.use_cases import Ports
-from mendloop.runs.observer import Observer
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5
@@ -86,8 +88,16 @@ def main() -> None:
     submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
     keep = Keep(runs=settings.keep_runs, days=settings.keep_days)
     is_whole = settings.bus.startswith("local:")
+    views = ViewCache()
     book = RunBook(
-        bus, engine, store=store, is_log_whole=is_whole, recall_count=KEEP_EVENTS, keep=keep, telemetry=telemetry
+        bus,
+        engine,
+        store=store,
+        is_log_whole=is_whole,
+        recall_count=KEEP_EVENTS,
+        keep=keep,
+        telemetry=telemetry,
+        cache=views,
     )
     feed = Feed(book, telemetry=telemetry)
     ports = Ports(
@@ -141,8 +151,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     watch_disks(local_places(settings), telemetry=telemetry)
-    observed = open_bus(settings.bus, options=settings.bus_options)
-    observer = Observer(observed, store=store, telemetry=telemetry)
+    observer = Observer(bus, feed, RunFigures(engine, views), telemetry=telemetry)
     observer.start()
     gc.freeze()  # what was imported is never garbage; collections look at less
     try:
@@ -150,7 +159,6 @@ def main() -> None:
     finally:
         feed.stop()
         observer.stop()
-        observed.close()
         history.close()
         bus.close()
         engine.dispose()

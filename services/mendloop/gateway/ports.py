@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from google.protobuf.message import Message
@@ -15,6 +16,7 @@ from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.outcome_lines import ExampleLine, OutcomeFilter, OutcomeLine
 from mendloop.gateway.domain.paging import Page
 from mendloop.gateway.domain.run_lines import LetterLine, RunLine, SliceLine
+from mendloop.runs.loop_metrics import Judgement
 from mendloop.runs.model import RunView
 from mendloop.runs.parts import Batch
 from mendloop.runs.stream import StreamEvent
@@ -56,6 +58,16 @@ class Runs(Protocol):
 
     def dropped_counts(self) -> dict[str, int]:
         """Events left out, by reason."""
+
+
+class Figures(Protocol):
+    """What metrics show of runs. Raises Retryable where it cannot be read now."""
+
+    def views(self, *, ended_after: datetime) -> Sequence[RunView]:
+        """Views of all runs that go on or ended after a time."""
+
+    def judgement(self) -> Judgement:
+        """What became of verdicts and of promoted checkpoints."""
 
 
 class RunPages(Protocol):
