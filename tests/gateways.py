@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.bus.base import Log
 from mendloop.bus.local import LocalBus
 from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
@@ -32,6 +33,7 @@ from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.outcome_pages import StoredTables
 from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
+from mendloop.gateway.adapters.run_events import RunEvents
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
 from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
@@ -149,13 +151,14 @@ def gateway(
     reader: TokenReader | None = None,
     clock: Callable[[], float] = time.time,
     webhooks: WebhookOptions | None = None,
+    history: Log | None = None,
     **options: Any,
 ) -> Parts:
     """A gateway of the folder; several of one folder share bus, stores and database, like one that was restarted.
 
     is_open shows the local token for who shows nothing.
     """
-    bus, history = LocalBus(folder / "bus.db"), SharedPages(LocalBus(folder / "bus.db"))
+    bus, history = LocalBus(folder / "bus.db"), history or SharedPages(LocalBus(folder / "bus.db"))
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
     telemetry = Telemetry("gateway")
@@ -169,6 +172,7 @@ def gateway(
         submission,
         store,
         pages=RunQueries(engine),
+        run_logs=RunEvents(engine, followed=book, log=history),
         tables=StoredTables(store),
         letters=LetterDesk(bus, engine),
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mendloop.bus.base import Backlog, Cursor, Delivery
+from mendloop.bus.base import Backlog, Cursor, Delivery, joined
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope
 
@@ -83,6 +83,15 @@ class LocalBus:
 
     def read(self, topics: Sequence[str], *, cursor: Cursor | None = None, limit: int = 1000) -> list[Delivery]:
         """Committed events from the cursor on, in the order in which they were committed, at most limit."""
+        version = _version(self._connection())
+        asked = (version, tuple(topics), cursor or {})
+        if asked == getattr(self._thread, "found_nothing", None):
+            return []
+        found = self._read(topics, cursor=cursor, limit=limit)
+        self._thread.found_nothing = None if found else (version, tuple(topics), joined(cursor or {}, {}))
+        return found
+
+    def _read(self, topics: Sequence[str], *, cursor: Cursor | None, limit: int) -> list[Delivery]:
         clauses: list[str] = []
         values: list[object] = []
         for topic in topics:
@@ -152,7 +161,7 @@ class LocalBus:
         db: sqlite3.Connection | None = getattr(self._thread, "db", None)
         if db is not None:
             db.close()
-            self._thread.db = None
+            self._thread.db = self._thread.found_nothing = None
 
     def _connection(self) -> sqlite3.Connection:
         db: sqlite3.Connection | None = getattr(self._thread, "db", None)
@@ -293,10 +302,9 @@ class LocalConsumer:
         return [(t, p, n) for t, p, n in rows if self._deferred.get((t, p), 0) <= now]
 
     def _may_have_work(self) -> bool:
-        # data_version costs 4 µs and tells of other connections' commits, total_changes of our own; only leases that
-        # run out and deferred events that fall due show in neither.
+        # Only leases that run out and deferred events that fall due show in no version.
         db = self._bus._connection()
-        version = (db.execute("PRAGMA data_version").fetchone()[0], db.total_changes)
+        version = _version(db)
         now = time.time()
         if version == self._seen and now < self._look_at:
             return False
@@ -326,6 +334,11 @@ class LocalConsumer:
             )
         self._held = (best.topic, best.partition)
         return best
+
+
+def _version(db: sqlite3.Connection) -> tuple[int, int]:
+    """Moves with every commit: data_version (4 µs) with those of other connections, total_changes with our own."""
+    return db.execute("PRAGMA data_version").fetchone()[0], db.total_changes
 
 
 def _delivery(row: tuple[str, int, int, str, bytes, str]) -> Delivery:

@@ -9,7 +9,7 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from mendloop.artifacts.store import Artifact
-from mendloop.bus.base import Cursor
+from mendloop.bus.base import Cursor, Log
 from mendloop.core.events import Envelope
 from mendloop.core.recipe import Recipe
 from mendloop.gateway.domain.access import Principal
@@ -96,6 +96,16 @@ class RunPages(Protocol):
         self, run_id: str, *, types: Sequence[str], round: int | None = None, slice_id: str | None = None
     ) -> list[tuple[Envelope, Message]]:
         """A run's events of some types, oldest first."""
+
+
+class RunLogs(Protocol):
+    """Each run's events as a log of its own. Raises Retryable where it cannot be read now."""
+
+    def start(self, run_id: str, *, cursor: str) -> str:
+        """The cursor, moved behind what was committed before the run began. Raises ValueError for no cursor."""
+
+    def of(self, run_id: str) -> Log:
+        """The run's log."""
 
 
 class Letters(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mendloop.core.stats import Interval, clopper_pearson
+from mendloop.core.intervals import Interval, clopper_pearson
 from mendloop.runs.model import RoundView, RunView
 
 TARGET_GATE = "target_improves"
