@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mendloop.bus.base import Backlog, Cursor, Delivery, joined
+from mendloop.bus.bells import Bell, ring
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope
 
@@ -60,6 +61,7 @@ class LocalBus:
         self._partition_count = partition_count
         self._thread = threading.local()
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._bells = self._path.with_name(f"{self._path.name}-bells")
         with self._transaction() as db:
             for statement in _SCHEMA.split(";\n"):
                 if statement.strip():
@@ -75,6 +77,15 @@ class LocalBus:
         """Append all events or none."""
         with self._transaction() as db:
             self._append(db, envelopes)
+        self.ring()
+
+    def bell(self) -> Bell:
+        """A bell that rings after commits that give somebody work."""
+        return Bell(self._bells)
+
+    def ring(self) -> None:
+        """Wake all members and readers that wait, in all processes."""
+        ring(self._bells)
 
     def consumer(self, group: str, topics: Sequence[str], *, member: str) -> LocalConsumer:
         """Join a group; a group that is new starts at the oldest event."""
@@ -226,6 +237,7 @@ class LocalConsumer:
         self._seen = (-1, -1)
         self._look_at = 0.0
         self._worked_at = time.monotonic()
+        self._bell = bus.bell()
 
     def poll(self, *, timeout_s: float) -> Delivery | None:
         """The next event of a partition that nobody else holds, or None after the timeout."""
@@ -238,9 +250,16 @@ class LocalConsumer:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            # A busy consumer looks often; one without work for a second looks 20 times a second.
-            idle_s = time.monotonic() - self._worked_at
-            time.sleep(min(left, MAX_POLL_INTERVAL_S, max(MIN_POLL_INTERVAL_S, idle_s * MAX_POLL_INTERVAL_S)))
+            self._wait(left)
+
+    def _wait(self, left_s: float) -> None:
+        """Until somebody rings, and no longer than until a lease may have run out or a deferred event falls due."""
+        if self._bell.can_ring:
+            self._bell.wait(max(0.0, min(left_s, self._look_at - time.time())))
+            return
+        # A busy consumer looks often; one without work for a second looks 20 times a second.
+        idle_s = time.monotonic() - self._worked_at
+        time.sleep(min(left_s, MAX_POLL_INTERVAL_S, max(MIN_POLL_INTERVAL_S, idle_s * MAX_POLL_INTERVAL_S)))
 
     def complete(self, delivery: Delivery, *, outputs: Sequence[Envelope] = ()) -> None:
         """Publish the outputs and move past the delivery in one transaction; Retryable where the lease was lost."""
@@ -258,6 +277,7 @@ class LocalConsumer:
             )
             db.execute("DELETE FROM leases WHERE grp = ? AND topic = ? AND part = ?", place)
         self._held = None
+        self._bus.ring()
 
     def defer(self, delivery: Delivery, *, until: float) -> None:
         """Give the delivery back; this member leaves its partition alone until then."""
@@ -277,6 +297,7 @@ class LocalConsumer:
     def close(self) -> None:
         """Give the lease back."""
         self._release()
+        self._bell.close()
 
     def _release(self) -> None:
         if self._held is None:
@@ -287,6 +308,7 @@ class LocalConsumer:
                 (self._group, *self._held, self._member),
             )
         self._held = None
+        self._bus.ring()
 
     def _candidates(self, db: sqlite3.Connection) -> list[tuple[str, int, int]]:
         marks = ",".join("?" for _ in self._topics)
