@@ -106,8 +106,8 @@ class Observer:
                 log.warning("metrics of the loop stand still", extra={"reason": str(error)})
             except Exception:  # a metric must not end the gateway; the next look tries again
                 log.exception("metrics of the loop stand still")
-            self._stop.wait(LOOK_S)
-            self._news.wait(BACKLOG_S - LOOK_S)
+            if not self._stop.wait(LOOK_S):
+                self._news.wait(BACKLOG_S - LOOK_S)
 
     def _look_behind(self) -> None:
         found = {service: self._bus.backlog(service, consumed_by(service)) for service in WORKERS}
