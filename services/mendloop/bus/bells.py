@@ -25,7 +25,7 @@ class Bell:
         self._pipe = -1
         with contextlib.suppress(OSError):
             folder.mkdir(exist_ok=True)
-            os.mkfifo(unheard, 0o600)
+            os.mkfifo(unheard)  # whoever may write the bus may ring
             pipe = os.open(unheard, os.O_RDWR | os.O_NONBLOCK)  # with a writing end of our own it never ends
             os.rename(unheard, self._path)  # who rings takes pipes away that nobody has open
             self._pipe = pipe

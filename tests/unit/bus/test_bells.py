@@ -55,7 +55,7 @@ def test_what_is_published_or_completed_rings(tmp_path: Path) -> None:
 
 
 def test_a_member_polls_where_a_folder_takes_no_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, mode: int) -> None:
+    def refuse(path: Path) -> None:
         raise OSError("no pipes here")
 
     monkeypatch.setattr(os, "mkfifo", refuse)
