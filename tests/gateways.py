@@ -12,9 +12,11 @@ from typing import Any
 
 from builders import example, item
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mendloop.artifacts.store import ArtifactStore
+from mendloop.bus.base import Log
 from mendloop.bus.local import LocalBus
 from mendloop.core.contracts import all_topics
 from mendloop.core.errors import InvalidRecipe
@@ -31,6 +33,7 @@ from mendloop.gateway.adapters.migrate import migrate
 from mendloop.gateway.adapters.outcome_pages import StoredTables
 from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
+from mendloop.gateway.adapters.run_events import RunEvents
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
 from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
@@ -114,6 +117,17 @@ def _migrated() -> bytes:
         return (Path(folder) / "gateway.db").read_bytes()
 
 
+def database(folder: Path, *, url: str = "") -> Engine:
+    """The migrated database of a URL, or the SQLite file of the folder."""
+    path = folder / "gateway.db"
+    if not url and not path.exists():
+        path.write_bytes(_migrated())
+    engine = open_engine(url or f"sqlite:///{path}")
+    if url:
+        migrate(engine)
+    return engine
+
+
 class WithToken:
     """Shows the local token for whoever shows nothing (plain ASGI): for tests that are not about access."""
 
@@ -137,22 +151,18 @@ def gateway(
     reader: TokenReader | None = None,
     clock: Callable[[], float] = time.time,
     webhooks: WebhookOptions | None = None,
+    history: Log | None = None,
     **options: Any,
 ) -> Parts:
     """A gateway of the folder; several of one folder share bus, stores and database, like one that was restarted.
 
     is_open shows the local token for who shows nothing.
     """
-    bus, history = LocalBus(folder / "bus.db"), SharedPages(LocalBus(folder / "bus.db"))
+    bus, history = LocalBus(folder / "bus.db"), history or SharedPages(LocalBus(folder / "bus.db"))
     bus.ensure_topics(all_topics())
     store = ArtifactStore(folder / "artifacts")
     telemetry = Telemetry("gateway")
-    database = folder / "gateway.db"
-    if not url and not database.exists():
-        database.write_bytes(_migrated())
-    engine = open_engine(url or f"sqlite:///{database}")
-    if url:
-        migrate(engine)
+    engine = database(folder, url=url)
     book = RunBook(bus, engine, store=store, recall_count=feeds.KEEP_EVENTS, keep=keep, telemetry=telemetry)
     feed = Feed(book, telemetry=telemetry)
     submission = Submission(bus, store, ArtifactStore(folder / "sealed"), folder)
@@ -162,6 +172,7 @@ def gateway(
         submission,
         store,
         pages=RunQueries(engine),
+        run_logs=RunEvents(engine, followed=book, log=history),
         tables=StoredTables(store),
         letters=LetterDesk(bus, engine),
     )

@@ -294,16 +294,11 @@ HEALTH = Board(
                     "Left out",
                     "What do these metrics themselves not see?",
                     (
-                        Query(
-                            "max by (reason) (increase(mendloop_log_left_out_total[1h]))",
-                            "{{reason}}",
-                            only_after="an event that cannot be read or comes twice",
-                        ),
                         Query("max(increase(mendloop_runs_let_go_total[24h]))", "runs let go"),
                         Query(
                             "max by (reason) (increase(mendloop_events_left_out_total[1h]))",
-                            "not kept: {{reason}}",
-                            only_after="an event that the gateway does not keep",
+                            "{{reason}}",
+                            only_after="an event that cannot be read, comes twice or is not kept",
                         ),
                         Query(
                             "sum by (metric) (increase(mendloop_labels_folded_total[1h]))",

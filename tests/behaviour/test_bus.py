@@ -293,6 +293,9 @@ def test_read_goes_on_from_the_cursor(bus: Bus) -> None:
     bus.publish([event("new")])
     fresh = wait_until(lambda: bus.read([IN], cursor=cursor), deadline_s=TAKEOVER_S)
     assert [d.envelope.value for d in fresh] == [b"new"]
+    assert len(bus.read([IN], cursor=advance({}, first))) == 7
+    assert bus.read([IN], cursor=advance(cursor, fresh)) == []
+    assert len(bus.read([IN])) == 11, "another place, though nothing was committed since"
 
 
 def test_readers_at_different_places_take_turns_at_one_bus(bus: Bus) -> None:

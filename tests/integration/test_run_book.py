@@ -98,7 +98,7 @@ def test_models_and_migrations_agree(engine: Engine) -> None:
 
     with engine.connect() as db:
         found = compare_metadata(MigrationContext.configure(db, opts={"include_object": is_ours}), metadata)
-    assert len(ours) == 7
+    assert len(ours) == 9
     assert found == []
 
 

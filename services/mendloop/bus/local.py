@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mendloop.bus.base import Backlog, Cursor, Delivery
+from mendloop.bus.base import Backlog, Cursor, Delivery, joined
+from mendloop.bus.bells import Bell, ring
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope
 
@@ -60,6 +61,7 @@ class LocalBus:
         self._partition_count = partition_count
         self._thread = threading.local()
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._bells = self._path.with_name(f"{self._path.name}-bells")
         with self._transaction() as db:
             for statement in _SCHEMA.split(";\n"):
                 if statement.strip():
@@ -75,6 +77,15 @@ class LocalBus:
         """Append all events or none."""
         with self._transaction() as db:
             self._append(db, envelopes)
+        self.ring()
+
+    def bell(self) -> Bell:
+        """A bell that rings after commits that give somebody work."""
+        return Bell(self._bells)
+
+    def ring(self) -> None:
+        """Wake all members and readers that wait, in all processes."""
+        ring(self._bells)
 
     def consumer(self, group: str, topics: Sequence[str], *, member: str) -> LocalConsumer:
         """Join a group; a group that is new starts at the oldest event."""
@@ -83,6 +94,15 @@ class LocalBus:
 
     def read(self, topics: Sequence[str], *, cursor: Cursor | None = None, limit: int = 1000) -> list[Delivery]:
         """Committed events from the cursor on, in the order in which they were committed, at most limit."""
+        version = _version(self._connection())
+        asked = (version, tuple(topics), cursor or {})
+        if asked == getattr(self._thread, "found_nothing", None):
+            return []
+        found = self._read(topics, cursor=cursor, limit=limit)
+        self._thread.found_nothing = None if found else (version, tuple(topics), joined(cursor or {}, {}))
+        return found
+
+    def _read(self, topics: Sequence[str], *, cursor: Cursor | None, limit: int) -> list[Delivery]:
         clauses: list[str] = []
         values: list[object] = []
         for topic in topics:
@@ -152,7 +172,7 @@ class LocalBus:
         db: sqlite3.Connection | None = getattr(self._thread, "db", None)
         if db is not None:
             db.close()
-            self._thread.db = None
+            self._thread.db = self._thread.found_nothing = None
 
     def _connection(self) -> sqlite3.Connection:
         db: sqlite3.Connection | None = getattr(self._thread, "db", None)
@@ -217,6 +237,7 @@ class LocalConsumer:
         self._seen = (-1, -1)
         self._look_at = 0.0
         self._worked_at = time.monotonic()
+        self._bell = bus.bell()
 
     def poll(self, *, timeout_s: float) -> Delivery | None:
         """The next event of a partition that nobody else holds, or None after the timeout."""
@@ -229,9 +250,16 @@ class LocalConsumer:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            # A busy consumer looks often; one without work for a second looks 20 times a second.
-            idle_s = time.monotonic() - self._worked_at
-            time.sleep(min(left, MAX_POLL_INTERVAL_S, max(MIN_POLL_INTERVAL_S, idle_s * MAX_POLL_INTERVAL_S)))
+            self._wait(left)
+
+    def _wait(self, left_s: float) -> None:
+        """Until somebody rings, and no longer than until a lease may have run out or a deferred event falls due."""
+        if self._bell.can_ring:
+            self._bell.wait(max(0.0, min(left_s, self._look_at - time.time())))
+            return
+        # A busy consumer looks often; one without work for a second looks 20 times a second.
+        idle_s = time.monotonic() - self._worked_at
+        time.sleep(min(left_s, MAX_POLL_INTERVAL_S, max(MIN_POLL_INTERVAL_S, idle_s * MAX_POLL_INTERVAL_S)))
 
     def complete(self, delivery: Delivery, *, outputs: Sequence[Envelope] = ()) -> None:
         """Publish the outputs and move past the delivery in one transaction; Retryable where the lease was lost."""
@@ -249,6 +277,7 @@ class LocalConsumer:
             )
             db.execute("DELETE FROM leases WHERE grp = ? AND topic = ? AND part = ?", place)
         self._held = None
+        self._bus.ring()
 
     def defer(self, delivery: Delivery, *, until: float) -> None:
         """Give the delivery back; this member leaves its partition alone until then."""
@@ -268,6 +297,7 @@ class LocalConsumer:
     def close(self) -> None:
         """Give the lease back."""
         self._release()
+        self._bell.close()
 
     def _release(self) -> None:
         if self._held is None:
@@ -278,6 +308,7 @@ class LocalConsumer:
                 (self._group, *self._held, self._member),
             )
         self._held = None
+        self._bus.ring()
 
     def _candidates(self, db: sqlite3.Connection) -> list[tuple[str, int, int]]:
         marks = ",".join("?" for _ in self._topics)
@@ -293,10 +324,9 @@ class LocalConsumer:
         return [(t, p, n) for t, p, n in rows if self._deferred.get((t, p), 0) <= now]
 
     def _may_have_work(self) -> bool:
-        # data_version costs 4 µs and tells of other connections' commits, total_changes of our own; only leases that
-        # run out and deferred events that fall due show in neither.
+        # Only leases that run out and deferred events that fall due show in no version.
         db = self._bus._connection()
-        version = (db.execute("PRAGMA data_version").fetchone()[0], db.total_changes)
+        version = _version(db)
         now = time.time()
         if version == self._seen and now < self._look_at:
             return False
@@ -326,6 +356,11 @@ class LocalConsumer:
             )
         self._held = (best.topic, best.partition)
         return best
+
+
+def _version(db: sqlite3.Connection) -> tuple[int, int]:
+    """Moves with every commit: data_version (4 µs) with those of other connections, total_changes with our own."""
+    return db.execute("PRAGMA data_version").fetchone()[0], db.total_changes
 
 
 def _delivery(row: tuple[str, int, int, str, bytes, str]) -> Delivery:

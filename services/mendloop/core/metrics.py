@@ -304,14 +304,6 @@ _LOG: tuple[Metric, ...] = (
         (GATEWAY,),
     ),
     Metric(
-        "mendloop_log_left_out",
-        "counter",
-        "events",
-        (Label("reason", most=10),),
-        "Events that the fold of these metrics left out, by reason.",
-        (GATEWAY,),
-    ),
-    Metric(
         "mendloop_webhooks",
         "gauge",
         "webhooks",
@@ -352,7 +344,7 @@ _LOG: tuple[Metric, ...] = (
         "counter",
         "events",
         (Label("reason", most=10),),
-        "Events that the gateway did not keep, by reason.",
+        "Events that the gateway did not keep or, `not counted`, left out of its metrics, by reason.",
         (GATEWAY,),
     ),
 )

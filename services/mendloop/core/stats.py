@@ -7,26 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from scipy.special import bdtr, betaincinv, ndtri
+from scipy.special import bdtr, ndtri
 
-
-class Interval(NamedTuple):
-    """A closed interval."""
-
-    low: float
-    high: float
-
-
-def clopper_pearson(correct: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """The exact interval of a proportion (Clopper & Pearson 1934); 0..1 where nothing was measured."""
-    if not 0 <= correct <= n:
-        raise ValueError(f"correct is {correct} of n = {n}; it must lie in 0..n")
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(correct, n - correct + 1, tail)) if correct else 0.0
-    high = float(betaincinv(correct + 1, n - correct, 1 - tail)) if correct < n else 1.0
-    return Interval(low, high)
+from mendloop.core.intervals import Interval as Interval
+from mendloop.core.intervals import clopper_pearson as clopper_pearson
 
 
 def p_below(correct: int, n: int, *, threshold: float) -> float:

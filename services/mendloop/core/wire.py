@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from mendloop.artifacts.store import Artifact
 from mendloop.core.events import stable_hash
 from mendloop.core.fixes import Fix
-from mendloop.core.stats import clopper_pearson
+from mendloop.core.intervals import clopper_pearson
 from mendloop.core.tasks import Conditions
 from mendloop.v1 import common_pb2, diagnosis_pb2
 

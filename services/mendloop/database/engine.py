@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -94,3 +95,14 @@ def _begin(db: Connection) -> None:
 def insert(db: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows ON CONFLICT, in the dialect of the connection."""
     return postgresql.insert(table) if db.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def upsert(db: Connection, table: Table, rows: Sequence[dict[str, Any]], *, once: Collection[str] = ()) -> None:
+    """Insert rows of the same columns; of a row whose key stands, its other given columns are replaced but for those
+    that are written once."""
+    statement = insert(db, table)
+    fixed = {*once, *(column.name for column in table.primary_key)}
+    changes = {name: statement.excluded[name] for name in rows[0] if name not in fixed}
+    db.execute(
+        statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changes), list(rows)
+    )

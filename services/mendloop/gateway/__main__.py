@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import logging
 import math
@@ -10,6 +12,7 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +26,7 @@ from mendloop.core.telemetry import Telemetry, log_to_stderr
 from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.access import open_access
 from mendloop.gateway.adapters.app import build_app
+from mendloop.gateway.adapters.credentials import TokenReader
 from mendloop.gateway.adapters.entrance import DEFAULT_RATES, Rates
 from mendloop.gateway.adapters.grpc_server import GrpcOptions, Tls
 from mendloop.gateway.adapters.hook_desk import Limits
@@ -31,39 +35,56 @@ from mendloop.gateway.adapters.lazy_tables import LazyTables
 from mendloop.gateway.adapters.letter_desk import LetterDesk
 from mendloop.gateway.adapters.local_token import local_token
 from mendloop.gateway.adapters.migrate import migrate
-from mendloop.gateway.adapters.oidc import Issuer, OidcReader
 from mendloop.gateway.adapters.retention import Keep
 from mendloop.gateway.adapters.run_book import RunBook
+from mendloop.gateway.adapters.run_events import RunEvents
+from mendloop.gateway.adapters.run_figures import RunFigures
 from mendloop.gateway.adapters.run_queries import RunQueries
 from mendloop.gateway.adapters.submitting import Submission
+from mendloop.gateway.adapters.view_cache import ViewCache
 from mendloop.gateway.adapters.webhooks import WebhookOptions, Webhooks
 from mendloop.gateway.domain.access import Scope
 from mendloop.gateway.domain.addresses import networks_of
 from mendloop.gateway.domain.rates import Rate
 from mendloop.gateway.feed import KEEP_EVENTS, Feed
+from mendloop.gateway.observer import Observer
 from mendloop.gateway.settings import GatewaySettings
 from mendloop.gateway.shared_pages import SharedPages
 from mendloop.gateway.use_cases import Ports
-from mendloop.runs.observer import Observer
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5
+TICK_S = 1.0
 BURST_S = 5
 """How many seconds' requests may come at once."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Server(uvicorn.Server):
-    """uvicorn that tells the feed to end, so that open streams end too instead of being waited for."""
+    """uvicorn that tells the feed to end, so that open streams end too instead of being waited for.
+
+    Its own loop looks ten times a second whether to exit, a third of what an idle gateway takes; this one is woken.
+    """
 
     def __init__(self, config: uvicorn.Config, *, feed: Feed) -> None:
         super().__init__(config)
         self._feed = feed
+        self._wake: Callable[[], object] = lambda: None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT."""
         self._feed.ask_stop()
         super().handle_exit(sig, frame)
+        self._wake()
+
+    async def main_loop(self) -> None:
+        """Set the date of answers every second, until somebody asks to exit."""
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(asked.set)
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await asked.wait()
 
 
 def main() -> None:
@@ -86,8 +107,16 @@ def main() -> None:
     submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
     keep = Keep(runs=settings.keep_runs, days=settings.keep_days)
     is_whole = settings.bus.startswith("local:")
+    views = ViewCache()
     book = RunBook(
-        bus, engine, store=store, is_log_whole=is_whole, recall_count=KEEP_EVENTS, keep=keep, telemetry=telemetry
+        bus,
+        engine,
+        store=store,
+        is_log_whole=is_whole,
+        recall_count=KEEP_EVENTS,
+        keep=keep,
+        telemetry=telemetry,
+        cache=views,
     )
     feed = Feed(book, telemetry=telemetry)
     ports = Ports(
@@ -96,6 +125,7 @@ def main() -> None:
         submission,
         store,
         pages=RunQueries(engine),
+        run_logs=RunEvents(engine, followed=book, log=pages),
         tables=LazyTables(store),
         letters=LetterDesk(bus, engine),
     )
@@ -141,8 +171,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     watch_disks(local_places(settings), telemetry=telemetry)
-    observed = open_bus(settings.bus, options=settings.bus_options)
-    observer = Observer(observed, store=store, telemetry=telemetry)
+    observer = Observer(bus, feed, RunFigures(engine, views), telemetry=telemetry)
     observer.start()
     gc.freeze()  # what was imported is never garbage; collections look at less
     try:
@@ -150,7 +179,6 @@ def main() -> None:
     finally:
         feed.stop()
         observer.stop()
-        observed.close()
         history.close()
         bus.close()
         engine.dispose()
@@ -169,9 +197,11 @@ def _rates(settings: GatewaySettings) -> Rates:
     return Rates(credential, address, DEFAULT_RATES.failure)
 
 
-def _reader(settings: GatewaySettings) -> OidcReader | None:
+def _reader(settings: GatewaySettings) -> TokenReader | None:
     if not settings.oidc_issuer:
         return None
+    from mendloop.gateway.adapters.oidc import Issuer, OidcReader  # 10 MB with cryptography, which few gateways need
+
     return OidcReader(
         Issuer(
             settings.oidc_issuer,

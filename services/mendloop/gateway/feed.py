@@ -1,6 +1,7 @@
 """The feed: one thread that follows the log, folds runs and keeps the newest events for the streams.
 
-Streams pull; nobody is pushed to, so a slow one costs nothing but its own delay. Knows neither web nor gRPC.
+It is the only reader of the log that a gateway has, but for who lies further back than its memory. Streams pull; nobody
+waits for one, so a slow one costs nothing but its own delay. Knows neither web nor gRPC.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,6 +64,9 @@ class Entry:
         return json.dumps({"headers": self.envelope.headers, "message": content}, ensure_ascii=False)
 
 
+Hear = Callable[[Sequence[StreamEvent]], object]
+
+
 class Feed:
     """Follows the log from where the runs begin to read it. At most KEEP_EVENTS events or KEEP_BYTES of values are
     held; who needs older ones reads the log itself.
@@ -80,6 +84,7 @@ class Feed:
         self._end = runs.cursor
         self._floor: Cursor = joined(self._end, {})
         self._watchers: set[Callable[[], object]] = set()
+        self._listeners: set[Hear] = set()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
 
     def start(self) -> None:
@@ -123,6 +128,18 @@ class Feed:
         def leave() -> None:
             with self._lock:
                 self._watchers.discard(wake)
+
+        return leave
+
+    def listen(self, hear: Hear) -> Callable[[], None]:
+        """Call hear from the feed's thread with what is new since the log was read to its end, and with nothing then;
+        returns the function that ends it."""
+        with self._lock:
+            self._listeners.add(hear)
+
+        def leave() -> None:
+            with self._lock:
+                self._listeners.discard(hear)
 
         return leave
 
@@ -170,9 +187,12 @@ class Feed:
             except (MendloopError, OSError) as error:
                 log.warning("the log cannot be followed; trying again", extra={"reason": str(error)})
                 self._unread = str(error)
+                if not self.runs.trouble:
+                    self._telemetry.bus_failed()
                 self._stop.wait(BACKOFF_S)
                 continue
             self._unread = ""
+            self._telemetry.bus_answered()
             self._telemetry.alive()
             if not is_more:
                 self._stop.wait(POLL_S)
@@ -182,6 +202,7 @@ class Feed:
         self._current.set()
         log.info("the log is read", extra={"dropped": self.runs.dropped_counts()})
         self._wake()
+        self._tell([])
 
     def _keep(self, events: list[StreamEvent]) -> None:
         started = time.monotonic()
@@ -195,6 +216,7 @@ class Feed:
         if not events or not self.is_current:
             return
         self._wake()
+        self._tell(events)
         seconds = (time.monotonic() - started) / len(events)
         for event in events:
             self._telemetry.handled(event.envelope.event_type, result="ok", seconds=seconds)
@@ -204,6 +226,12 @@ class Feed:
         self._bytes -= len(gone.envelope.value)
         self._first += 1
         self._floor.setdefault(gone.envelope.topic, {})[gone.partition] = gone.offset + 1
+
+    def _tell(self, events: Sequence[StreamEvent]) -> None:
+        with self._lock:
+            listeners = list(self._listeners)
+        for hear in listeners:
+            hear(events)
 
     def _wake(self) -> None:
         with self._lock:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from google.protobuf.message import Message
 
 from mendloop.artifacts.store import Artifact
-from mendloop.bus.base import Cursor
+from mendloop.bus.base import Cursor, Log
 from mendloop.core.events import Envelope
 from mendloop.core.recipe import Recipe
 from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.outcome_lines import ExampleLine, OutcomeFilter, OutcomeLine
 from mendloop.gateway.domain.paging import Page
 from mendloop.gateway.domain.run_lines import LetterLine, RunLine, SliceLine
+from mendloop.runs.loop_metrics import Judgement
 from mendloop.runs.model import RunView
 from mendloop.runs.parts import Batch
 from mendloop.runs.stream import StreamEvent
@@ -58,6 +60,16 @@ class Runs(Protocol):
         """Events left out, by reason."""
 
 
+class Figures(Protocol):
+    """What metrics show of runs. Raises Retryable where it cannot be read now."""
+
+    def views(self, *, ended_after: datetime) -> Sequence[RunView]:
+        """Views of all runs that go on or ended after a time."""
+
+    def judgement(self) -> Judgement:
+        """What became of verdicts and of promoted checkpoints."""
+
+
 class RunPages(Protocol):
     """Pages of what is kept of runs. Raises Retryable where it cannot be read now, ValueError for a foreign cursor."""
 
@@ -84,6 +96,16 @@ class RunPages(Protocol):
         self, run_id: str, *, types: Sequence[str], round: int | None = None, slice_id: str | None = None
     ) -> list[tuple[Envelope, Message]]:
         """A run's events of some types, oldest first."""
+
+
+class RunLogs(Protocol):
+    """Each run's events as a log of its own. Raises Retryable where it cannot be read now."""
+
+    def start(self, run_id: str, *, cursor: str) -> str:
+        """The cursor, moved behind what was committed before the run began. Raises ValueError for no cursor."""
+
+    def of(self, run_id: str) -> Log:
+        """The run's log."""
 
 
 class Letters(Protocol):

@@ -33,7 +33,7 @@ from mendloop.gateway.domain.refusals import (
 )
 from mendloop.gateway.domain.run_lines import RunLine
 from mendloop.gateway.feed import Feed
-from mendloop.gateway.ports import Documents, Letters, RunPages, Submit, Tables
+from mendloop.gateway.ports import Documents, Letters, RunLogs, RunPages, Submit, Tables
 from mendloop.runs import steering
 from mendloop.runs.answering import NotNow
 from mendloop.runs.view import RunView
@@ -56,6 +56,7 @@ class Ports:
     submit: Submit
     documents: Documents
     pages: RunPages
+    run_logs: RunLogs
     tables: Tables
     letters: Letters
     desk: Desk = field(default_factory=lambda: Desk())

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mendloop.core.stats import Interval, clopper_pearson
+from mendloop.core.intervals import Interval, clopper_pearson
 from mendloop.runs.model import RoundView, RunView
 
 TARGET_GATE = "target_improves"
 ABSTAINED = "UNKNOWN"
+MOST_CASES = 500
 
 
 class Case(NamedTuple):
-    """A verdict's confidence, and whether its slice improved."""
+    """A verdict's slice and confidence, and whether the slice improved."""
 
+    slice_id: str
     confidence: float
     improved: bool
 
@@ -44,7 +46,7 @@ def cases_of(view: RunView, decided: RoundView) -> list[Case]:
         for diagnosis in part.diagnoses
     }
     return [
-        Case(verdict.confidence, gate.passed)
+        Case(gate.slice.slice_id, verdict.confidence, gate.passed)
         for gate in decided.decision.gates
         if gate.gate == TARGET_GATE
         and (verdict := verdicts.get(gate.slice.slice_id)) is not None

@@ -1,36 +1,29 @@
-"""LoopMetrics: the metrics of runs, budgets and decisions, folded from the log. Knows no thread and no bus.
+"""LoopMetrics: the metrics of runs, budgets and decisions, from views and events. Knows no thread, bus or database.
 
-Gauges show the runs that are open; a finished run is shown for LINGER_S more, so that a scrape sees its end. Counters
-count what is told as live.
+Gauges show the runs that are open; a finished run is shown for LINGER_S more, so that a scrape sees its end.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from mendloop.core.contracts import CONTROLLER
-from mendloop.core.errors import MendloopError
 from mendloop.core.events import Envelope
 from mendloop.core.metrics import MOST_RUNS, MOST_SLICES
 from mendloop.core.telemetry import Telemetry
 from mendloop.runs import calibration, spending
-from mendloop.runs.fold import fold_message, run_of
+from mendloop.runs.calibration import Case
 from mendloop.runs.model import RoundView, RunView
-from mendloop.runs.parts import RecipeFacts, Request
-from mendloop.runs.promises import Promises
 from mendloop.runs.stages import STATES, state_of
 from mendloop.runs.values import UNKNOWN_TIME, Cost
 from mendloop.v1 import checkpoint_pb2, common_pb2, diagnosis_pb2, evaluation_pb2, intervention_pb2
 
-log = logging.getLogger(__name__)
 LINGER_S = 60.0
-MOST_CASES = 500
 STEP_OF: Mapping[type[Message], str] = {
     checkpoint_pb2.CheckpointReady: "training",
     checkpoint_pb2.TrainingFailed: "training",
@@ -47,74 +40,35 @@ OPEN_STATES = tuple(state for state in STATES if state != "finished")
 Point = tuple[str, ...]
 
 
+class Judgement(NamedTuple):
+    """Verdicts that were acted on, and how many slices of promoted checkpoints are worse than promised."""
+
+    cases: Sequence[Case] = ()
+    regressed_count: int = 0
+
+
 class LoopMetrics:
-    """Folds events into gauges and counters. recipe_of reads the facts of a run's recipe, or None where it cannot."""
+    """Counters of what happens, gauges of the runs that somebody gives: it holds no run."""
 
-    def __init__(
-        self,
-        *,
-        telemetry: Telemetry,
-        recipe_of: Callable[[Request], RecipeFacts | None],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._telemetry, self._recipe_of, self._now = telemetry, recipe_of, now
-        self._runs: dict[str, RunView] = {}
-        self._over: set[str] = set()
-        self._cases: deque[calibration.Case] = deque(maxlen=MOST_CASES)
-        self._promises = Promises()
+    def __init__(self, *, telemetry: Telemetry, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._telemetry, self._now = telemetry, now
 
-    def saw(self, envelope: Envelope, message: Message, *, is_live: bool) -> None:
-        """One more event; what is not live was committed before this process began and is not counted again."""
-        if isinstance(message, checkpoint_pb2.CheckpointRolledBack):
-            self._promises.taken_back(message.checkpoint.sha256)
-        view = self._folded(envelope, message)
-        if view is not None:
-            self._learn(view, message)
-        if is_live:
-            self._count(view, envelope, message)
+    def shown_since(self) -> datetime:
+        """Runs that ended before this time are shown no longer."""
+        return self._now() - timedelta(seconds=LINGER_S)
 
-    def show(self) -> None:
+    def show(self, views: Iterable[RunView], judgement: Judgement) -> None:
         """Bring the gauges up to date."""
         now = self._now()
-        for run_id in [name for name, view in self._runs.items() if _is_past(view, now)]:
-            del self._runs[run_id]
-            self._over.add(run_id)
-        runs = sorted(self._runs.values(), key=lambda view: (view.first_at, view.run_id), reverse=True)
+        shown = [view for view in views if not _is_past(view, now)]
+        runs = sorted(shown, key=lambda view: (view.first_at, view.run_id), reverse=True)
         self._show_states([view for view in runs if not view.is_finished], now)
         self._show_accuracies(runs[:MOST_RUNS])
         self._show_budgets(runs, now)
-        self._show_judgement()
+        self._show_judgement(judgement)
 
-    def _folded(self, envelope: Envelope, message: Message) -> RunView | None:
-        run_id = run_of(message)
-        if not run_id or run_id in self._over:
-            return None
-        known = self._runs.get(run_id)
-        try:
-            view = fold_message(known, envelope, message)
-        except MendloopError as error:
-            log.warning("event left out", extra={"event_id": envelope.event_id, "reason": str(error)})
-            self._telemetry.add("mendloop_log_left_out", reason="unreadable")
-            return None
-        if view.recipe is None and view.request is not None and (known is None or known.request is None):
-            facts = self._recipe_of(view.request)
-            view = replace(view, recipe=facts)
-        self._runs[run_id] = view
-        return view
-
-    def _learn(self, view: RunView, message: Message) -> None:
-        """What the history of decisions says of verdicts and of promoted checkpoints."""
-        part = _round_of(view, message)
-        if part is None or part.evaluation is None or part.checkpoint is None:
-            return
-        if isinstance(message, evaluation_pb2.EvalCompleted):
-            self._promises.measured(part.checkpoint.artifact.sha256, part.evaluation)
-        elif type(message) in DECISIONS and part.decision is not None:
-            self._cases.extend(calibration.cases_of(view, part))
-            if part.decision.promoted:
-                self._promises.promoted(part.checkpoint.artifact.sha256, part.evaluation)
-
-    def _count(self, view: RunView | None, envelope: Envelope, message: Message) -> None:
+    def count(self, view: RunView | None, envelope: Envelope, message: Message) -> None:
+        """One more event; its run's view stands after it, None where the run is not kept."""
         decision = DECISIONS.get(type(message))
         if decision is not None:
             self._telemetry.add("mendloop_decisions", decision=decision)
@@ -134,7 +88,7 @@ class LoopMetrics:
             self._telemetry.add("mendloop_budget_burned", amount, resource=resource)
 
     def _time_evaluation(self, view: RunView, message: evaluation_pb2.EvalCompleted) -> None:
-        part = _round_of(view, message)
+        part = view.round_at(message.position.round, message.position.arm)
         if part is None or part.ready is None or part.evaluation is None:
             return
         times = (part.ready.stamp.at, part.evaluation.stamp.at)
@@ -179,9 +133,9 @@ class LoopMetrics:
         self._telemetry.set_all("mendloop_budget_spent", {(name,): amount for name, amount in spent.items()})
         self._telemetry.set_all("mendloop_budget_left_share", {(name,): share for name, share in left.items()})
 
-    def _show_judgement(self) -> None:
-        self._telemetry.set("mendloop_promoted_regressed_slices", self._promises.regressed_count)
-        found = calibration.calibration(self._cases)
+    def _show_judgement(self, judgement: Judgement) -> None:
+        self._telemetry.set("mendloop_promoted_regressed_slices", judgement.regressed_count)
+        found = calibration.calibration(judgement.cases)
         self._telemetry.set("mendloop_calibration_cases", found.n if found else 0)
         if found is None:
             return
@@ -219,13 +173,6 @@ def _slice_points(run_id: str, part: RoundView) -> dict[Point, float]:
     assert part.evaluation is not None
     found = [(s.accuracy.value, s.slice.name) for s in part.evaluation.slices if s.accuracy.value is not None]
     return {(run_id, name): value for value, name in sorted(found)[:MOST_SLICES]}
-
-
-def _round_of(view: RunView, message: Message) -> RoundView | None:
-    position = getattr(message, "position", None)
-    if position is None:
-        return None
-    return next((p for p in view.rounds if (p.number, p.arm) == (position.round, position.arm)), None)
 
 
 def _is_past(view: RunView, now: datetime) -> bool:

@@ -128,6 +128,10 @@ class RunView:
         """Name of the recipe; empty where the run specification was not read."""
         return self.recipe.name if self.recipe else ""
 
+    def round_at(self, number: int, arm: str) -> RoundView | None:
+        """The round of a number and arm (empty: the main one), or None where no event of it came."""
+        return next((part for part in self.rounds if (part.number, part.arm) == (number, arm)), None)
+
     @property
     def main(self) -> tuple[RoundView, ...]:
         """The rounds of the main arm, in order."""

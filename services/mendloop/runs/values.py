@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from mendloop.core.stats import clopper_pearson
+from mendloop.core.intervals import clopper_pearson
 
 UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 

@@ -25,6 +25,14 @@ def test_exact_interval_is_scipys(correct: int, n: int) -> None:
     assert clopper_pearson(correct, n) == pytest.approx((expected.low, expected.high))
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 60, 999, 20_000, 1_000_000])
+def test_exact_interval_is_that_of_scipys_beta_distribution(n: int) -> None:
+    for correct in {*range(min(n, 30) + 1), *range(max(0, n - 30), n + 1), n // 2, n // 3, 9 * n // 10}:
+        low = reference.beta.ppf(0.025, correct, n - correct + 1) if correct else 0
+        high = reference.beta.ppf(0.975, correct + 1, n - correct) if correct < n else 1
+        assert clopper_pearson(correct, n) == pytest.approx((low, high), rel=1e-10)
+
+
 def test_interval_of_nothing_is_everything() -> None:
     assert clopper_pearson(0, 0) == (0.0, 1.0)
 

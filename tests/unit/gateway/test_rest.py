@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 from gateways import CountingTask, Parts, gateway, model_directory, recipe_document
-from run_events import batch, data_run, finished, sent
+from run_events import batch, data_run, finished, ready, sent
 from waiting import wait_until
 
+from mendloop.bus.base import Cursor, Delivery
 from mendloop.core.contracts import all_topics
-from mendloop.runs.stream import decode_cursor
+from mendloop.gateway import feed as feeds
+from mendloop.gateway.subscription import BEGINNING, Subscription
+from mendloop.runs.stream import EVERYTHING, TOPICS, decode_cursor
 from mendloop.submission import submit as submission
 from mendloop.v1 import loop_pb2
 
@@ -32,6 +35,14 @@ def client(parts: Parts) -> Iterator[TestClient]:
     with TestClient(parts.app, raise_server_exceptions=False) as client:
         assert parts.feed.wait_current(timeout_s=10)
         yield client
+
+
+class NoLog:
+    """A log that nobody may read."""
+
+    def read(self, topics: Sequence[str], *, cursor: Cursor | None = None, limit: int = 1000) -> list[Delivery]:
+        """Nobody should."""
+        raise AssertionError("the log was read")
 
 
 def _publish(parts: Parts, *run_ids: str, events: int | None = None) -> None:
@@ -297,6 +308,69 @@ def test_events_of_a_run_come_in_pages_from_its_first(client: TestClient, parts:
             break
     assert seen == [f"r1/{n}" for n in range(19)]
     assert decode_cursor(cursor)
+
+
+def _pages(client: TestClient, run_id: str, *, cursor: str = "") -> list[dict[str, Any]]:
+    pages = []
+    while not pages or not pages[-1]["is_end"]:
+        pages.append(client.get(f"/v1/runs/{run_id}/events", params={"limit": 4, "cursor": cursor}).json())
+        cursor = pages[-1]["next_cursor"]
+    return pages
+
+
+def _ids(pages: list[dict[str, Any]]) -> list[str]:
+    return [event["headers"]["ce_id"] for page in pages for event in page["events"]]
+
+
+def test_events_of_a_run_behind_the_feeds_memory_come_from_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "KEEP_EVENTS", 3)
+    parts = gateway(tmp_path, history=NoLog(), allowed_hosts=["testserver"])
+    with TestClient(parts.app) as client:
+        parts.bus.publish(data_run("r0"))
+        parts.bus.publish([event for pair in zip(data_run("r1"), data_run("r2"), strict=True) for event in pair])
+        wait_until(lambda: (view := parts.feed.runs.view("r2")) and view.is_finished)
+        pages = _pages(client, "r1")
+        assert _ids(pages) == [f"r1/{n}" for n in range(19)]
+        for page in pages[:2]:
+            last = int(page["events"][-1]["headers"]["ce_id"].removeprefix("r1/"))
+            assert _ids(_pages(client, "r1", cursor=page["next_cursor"])) == [f"r1/{n}" for n in range(last + 1, 19)]
+        parts.bus.publish([sent(ready("r1", round=2), second=90, event_id="later")])
+        wait_until(lambda: parts.feed.runs.view("r1").round_at(2, ""))
+        assert _ids(_pages(client, "r1", cursor=pages[-1]["next_cursor"])) == ["later"]
+
+
+def test_a_cursor_of_a_runs_page_resumes_any_stream_at_the_runs_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "KEEP_EVENTS", 3)
+    parts = gateway(tmp_path, allowed_hosts=["testserver"])
+    with TestClient(parts.app) as client:
+        for run_id in ("r0", "r1", "r2"):
+            parts.bus.publish(data_run(run_id))
+        wait_until(lambda: (view := parts.feed.runs.view("r2")) and view.is_finished)
+        cursor = _pages(client, "r1")[1]["next_cursor"]
+    subscription = Subscription(parts.feed, parts.bus, wanted=EVERYTHING, cursor=cursor)
+    seen = []
+    while subscription.is_behind:
+        seen += [entry.envelope.event_id for entry in subscription.pull()]
+    assert seen == [f"r1/{n}" for n in range(8, 19)] + [f"r2/{n}" for n in range(19)]
+
+
+def test_events_that_wait_for_the_database_are_read_off_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "KEEP_EVENTS", 3)
+    parts = gateway(tmp_path, allowed_hosts=["testserver"])
+    parts.bus.publish(data_run("r1")[:5])
+    parts.feed.step()
+    start = parts.ports.run_logs.start("r1", cursor=BEGINNING)
+    parts.bus.publish(data_run("r1")[5:])
+    parts.feed.runs.trouble = "the database is away"  # type: ignore[misc]  # the run book's is settable
+    log = parts.ports.run_logs.of("r1")
+    found = log.read(TOPICS, cursor=decode_cursor(start), limit=100)
+    assert [one.envelope.event_id for one in found] == [f"r1/{n}" for n in range(19)]
 
 
 def test_event_shows_zeros_and_its_headers(client: TestClient, parts: Parts) -> None:

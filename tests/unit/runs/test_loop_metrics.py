@@ -16,10 +16,8 @@ from run_events import (
     failed,
     finished,
     planned,
-    position,
     promoted,
     ready,
-    ref,
     requested,
     sent,
 )
@@ -28,27 +26,36 @@ from mendloop.core.contracts import GATEWAY, decode
 from mendloop.core.events import Envelope
 from mendloop.core.metrics import MOST_RUNS
 from mendloop.core.telemetry import Telemetry
-from mendloop.runs.loop_metrics import LINGER_S, LoopMetrics
+from mendloop.runs.calibration import Case
+from mendloop.runs.loop_metrics import LINGER_S, Judgement, LoopMetrics
+from mendloop.runs.model import RunView
 from mendloop.runs.parts import RecipeFacts
-from mendloop.v1 import checkpoint_pb2, common_pb2
+from mendloop.runs.view import fold, run_of
+from mendloop.v1 import common_pb2
 
 RECIPE = RecipeFacts("r", "scan", 2, False, False, ("verb",), 0.8, 0.05, 60, 10_000, 3600.0, gpu_s=100.0, money=5.0)
 
 
 class World:
-    """LoopMetrics at a time that the test sets."""
+    """LoopMetrics at a time that the test sets, over views that are folded here."""
 
     def __init__(self) -> None:
         self.now: datetime = START
         self.telemetry = Telemetry(GATEWAY)
-        self.metrics = LoopMetrics(telemetry=self.telemetry, recipe_of=lambda request: RECIPE, now=lambda: self.now)
+        self.metrics = LoopMetrics(telemetry=self.telemetry, now=lambda: self.now)
+        self.views: dict[str, RunView] = {}
 
-    def see(self, *events: Message | Envelope, second: float = 0, is_live: bool = True) -> None:
+    def see(self, *events: Message | Envelope, second: float = 0) -> None:
         for number, event in enumerate(events):
             envelope = event if isinstance(event, Envelope) else sent(event, second=second + number)
             message = decode(envelope.event_type, envelope.value)
-            self.metrics.saw(envelope, message, is_live=is_live)
-        self.metrics.show()
+            run_id = run_of(message)
+            self.views[run_id] = fold(self.views.get(run_id) or RunView(run_id, recipe=RECIPE), envelope)
+            self.metrics.count(self.views[run_id], envelope, message)
+        self.show()
+
+    def show(self, judgement: Judgement = Judgement()) -> None:
+        self.metrics.show(self.views.values(), judgement)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.telemetry.registry.get_sample_value(name, {"service": GATEWAY, **labels})
@@ -91,7 +98,7 @@ def test_a_finished_run_is_shown_a_little_longer_and_then_removed() -> None:
     assert world.runs() == {"r1"}
     assert world.value("mendloop_runs_open", stage="evaluating") == 0
     world.now = START + timedelta(seconds=21 + LINGER_S)
-    world.metrics.show()
+    world.show()
     assert world.runs() == set()
     world.see(sent(finished(), second=20, event_id="again"))
     assert world.runs() == set()
@@ -108,7 +115,7 @@ def test_silence_is_the_longest_time_without_an_event_of_an_open_run() -> None:
     world = World()
     world.see(requested("old"), sent(evaluated("new"), second=100))
     world.now = START + timedelta(seconds=130)
-    world.metrics.show()
+    world.show()
     silences = [world.value("mendloop_run_silence_seconds", stage=stage) for stage in ("requested", "diagnosing")]
     assert silences == [130, 30]
 
@@ -135,55 +142,16 @@ def test_live_work_burns_the_share_of_the_budget_that_it_took() -> None:
     assert world.value("mendloop_gpu_seconds_total", step="training") == 25
 
 
-def test_history_sets_gauges_and_counts_nothing_again() -> None:
-    world = World()
-    world.see(*whole_run(), is_live=False)
-    assert world.value("mendloop_decisions_total", decision="promoted") == 0
-    assert world.value("mendloop_gpu_seconds_total", step="training") == 0
-    assert world.value("mendloop_calibration_cases") == 1
-
-
 def test_freshness_is_the_time_from_the_checkpoint_to_its_evaluation() -> None:
     world = World()
     world.see(sent(ready(), second=10), sent(evaluated(), second=17))
     assert world.value("mendloop_evaluation_freshness_seconds_sum") == pytest.approx(7)
 
 
-def test_calibration_compares_confidence_with_what_became_of_the_fix() -> None:
+def test_judgement_shows_what_became_of_verdicts() -> None:
     world = World()
-    world.see(*whole_run())
-    world.see(*whole_run("r2")[:-1], _rejected("r2"), second=50)
+    world.show(Judgement([Case("s1", 0.8, True), Case("s2", 0.6, False)], regressed_count=3))
     assert world.value("mendloop_calibration_cases") == 2
-    assert world.value("mendloop_calibration_confidence") == pytest.approx(0.9)
+    assert world.value("mendloop_calibration_confidence") == pytest.approx(0.7)
     assert world.value("mendloop_calibration_improved", bound="point") == pytest.approx(0.5)
-    assert world.value("mendloop_decisions_total", decision="rejected") == 1
-
-
-def test_a_promoted_checkpoint_that_is_measured_worse_shows_until_it_is_taken_back() -> None:
-    world = World()
-    world.see(*whole_run())
-    assert world.value("mendloop_promoted_regressed_slices") == 0
-    again = evaluated("other", letter="c", correct=33)
-    again.evaluation_id = "other-items"
-    world.see(again, second=100)
-    assert world.value("mendloop_promoted_regressed_slices") == 2  # all items, and verb=jump
-    taken = checkpoint_pb2.CheckpointRolledBack(position=position("r1", 1), checkpoint=ref("c"), restored=ref("a"))
-    world.see(taken, second=200)
-    assert world.value("mendloop_promoted_regressed_slices") == 0
-
-
-def test_an_evaluation_with_touching_intervals_is_no_regression() -> None:
-    world = World()
-    world.see(*whole_run())
-    again = evaluated("other", letter="c", correct=48)
-    again.evaluation_id = "other-items"
-    world.see(again, second=100)
-    assert world.value("mendloop_promoted_regressed_slices") == 0
-
-
-def _rejected(run_id: str) -> checkpoint_pb2.CheckpointRejected:
-    gates = list(promoted(run_id).gates)
-    gates[0].passed = False
-    return checkpoint_pb2.CheckpointRejected(
-        position=position(run_id, 1), checkpoint=ref("c"), rolled_back_to=ref("a"), gates=gates, reason="no gain"
-    )
+    assert world.value("mendloop_promoted_regressed_slices") == 3

@@ -31,7 +31,7 @@ from mendloop.controller.domain.records import (
 )
 from mendloop.controller.domain.steering import Steering
 from mendloop.controller.ports import Change
-from mendloop.database.engine import insert, retryable
+from mendloop.database.engine import insert, retryable, upsert
 
 _RECORDS: Mapping[str, tuple[Table, type[Any]]] = {
     "evaluations": (tables.evaluations, Evaluation),
@@ -128,11 +128,4 @@ def _save(db: Connection, before: RunState, after: RunState) -> None:
         known = set(getattr(before, name))
         for record in getattr(after, name):
             if record not in known:
-                _upsert(db, table, {"run_id": after.run_id, **row_of(record)})
-
-
-def _upsert(db: Connection, table: Table, row: dict[str, Any]) -> None:
-    keys = {column.name for column in table.primary_key.columns}
-    new = insert(db, table).values(row)
-    changed = {name: new.excluded[name] for name in row if name not in keys}
-    db.execute(new.on_conflict_do_update(index_elements=sorted(keys), set_=changed))
+                upsert(db, table, [{"run_id": after.run_id, **row_of(record)}])

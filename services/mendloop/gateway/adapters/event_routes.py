@@ -79,9 +79,13 @@ def event_routes(ports: Ports, *, history: Log, streams: Streams) -> APIRouter:
         cursor: Annotated[str, Query(max_length=8192, description="next_cursor of the page before.")] = "",
         last_event_id: LastEventId = "",
     ) -> Response:
-        await to_thread.run_sync(lambda: use_cases.require_run(run_id, ports=ports, asker=asker))
-        place = last_event_id or cursor or BEGINNING
-        subscription = Subscription(ports.feed, history, wanted=_filter(runs=[run_id]), cursor=place)
+        def subscribe() -> Subscription:
+            use_cases.require_run(run_id, ports=ports, asker=asker)
+            with use_cases.reading_pages():
+                place = ports.run_logs.start(run_id, cursor=last_event_id or cursor or BEGINNING)
+            return Subscription(ports.feed, ports.run_logs.of(run_id), wanted=_filter(runs=[run_id]), cursor=place)
+
+        subscription = await to_thread.run_sync(subscribe)
         if MEDIA_TYPE in request.headers.get("accept", ""):
             return streams.response(subscription, is_still_valid=request.state.is_still_valid)
         return JSONResponse(await to_thread.run_sync(lambda: _page(subscription, limit=limit)))
@@ -99,12 +103,13 @@ def _filter(
 
 
 def _page(subscription: Subscription, *, limit: int) -> dict[str, Any]:
-    """At most limit events, from at most MAX_PULLS reads of the log; is_end says that nothing more is committed."""
+    """At most limit events, from at most MAX_PULLS reads; is_end says that nothing more is committed."""
     found: list[Entry] = []
-    for _ in range(MAX_PULLS):
-        found += subscription.pull()
-        if len(found) >= limit or not subscription.is_behind:
-            break
+    with use_cases.reading_pages():
+        for _ in range(MAX_PULLS):
+            found += subscription.pull()
+            if len(found) >= limit or not subscription.is_behind:
+                break
     is_cut = len(found) > limit
     page = found[:limit]
     return {

@@ -58,9 +58,14 @@ def event_row(event: StreamEvent) -> Row:
     }
 
 
+def envelope_of(row: Any) -> Envelope:
+    """The envelope of a row, as it was committed."""
+    return Envelope(row.topic, row.event_key, bytes(row.value), json.loads(row.headers))
+
+
 def event_of(row: Any) -> tuple[Envelope, Message]:
     """The event of a row, as it was committed."""
-    envelope = Envelope(row.topic, row.event_key, bytes(row.value), json.loads(row.headers))
+    envelope = envelope_of(row)
     return envelope, decode(row.event_type, envelope.value)
 
 

@@ -127,9 +127,9 @@ class Courier:
         """Renew leases; begin rounds of hooks that are ours, end those that are not or were changed."""
         now = self._clock()
         try:
-            held = await to_thread.run_sync(lambda: self._store.lease(self.owner, now=now, until=now + LEASE_S))
-            self._held_until = now + LEASE_S - MARGIN_S
             counts = await to_thread.run_sync(self._store.counts)
+            held = await to_thread.run_sync(lambda: self._lease(now)) if any(counts[:2]) else {}
+            self._held_until = now + LEASE_S - MARGIN_S
         except Retryable as error:
             log.warning("webhook leases are not renewed; trying again", extra={"reason": str(error)})
             return
@@ -144,6 +144,9 @@ class Courier:
             return
         for hook_id in held.keys() - self._working.keys():
             await self._begin(hook_id)
+
+    def _lease(self, now: float) -> dict[str, int]:
+        return self._store.lease(self.owner, now=now, until=now + LEASE_S)
 
     async def _begin(self, hook_id: str) -> None:
         """Begin where the round before ended, which the database has to know first."""

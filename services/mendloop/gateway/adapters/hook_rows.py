@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Row
 
-from mendloop.core.errors import InvalidRecipe, Permanent
+from mendloop.core.errors import Permanent
 from mendloop.gateway.domain.hooks import Answer, Attempt, Hook, Progress, Secret, Wanted
+
+if TYPE_CHECKING:
+    from mendloop.gateway.adapters.secret_box import SecretBox
 
 _SEALED = "fernet:"
 
@@ -23,18 +25,16 @@ class Sealing:
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
-        try:
-            self._box = MultiFernet([Fernet(key) for key in keys]) if keys else None
-        except ValueError:
-            raise InvalidRecipe(
-                "MENDLOOP_WEBHOOK_KEYS holds what is no Fernet key: 32 bytes in URL-safe base64, as"
-                " `python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'` makes"
-            ) from None
+        self._box: SecretBox | None = None
+        if keys:
+            from mendloop.gateway.adapters.secret_box import SecretBox  # see there
+
+            self._box = SecretBox(keys)
 
     def seal(self, secrets: Sequence[Secret]) -> str:
         """The secrets as one text."""
         plain = json.dumps([[secret.text, secret.expires_at] for secret in secrets])
-        return plain if self._box is None else _SEALED + self._box.encrypt(plain.encode()).decode()
+        return plain if self._box is None else _SEALED + self._box.encrypt(plain)
 
     def open(self, text: str) -> tuple[Secret, ...]:
         """The secrets of a text. Raises Permanent where no key fits."""
@@ -45,10 +45,7 @@ class Sealing:
     def _decrypted(self, token: str) -> str:
         if self._box is None:
             raise Permanent("webhook secrets are encrypted and MENDLOOP_WEBHOOK_KEYS is not set")
-        try:
-            return self._box.decrypt(token.encode()).decode()
-        except InvalidToken:
-            raise Permanent("no key of MENDLOOP_WEBHOOK_KEYS opens the webhook secrets; add the one before") from None
+        return self._box.decrypt(token)
 
 
 PROGRESS_FIELDS = tuple(Progress.__dataclass_fields__)

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, delete, or_, select
 
 from mendloop.database.engine import insert, retryable
-from mendloop.gateway.adapters.run_tables import dead_letters, events, gone_runs, runs, slice_scores, slices
+from mendloop.gateway.adapters.run_tables import (
+    dead_letters,
+    events,
+    gone_runs,
+    promises,
+    runs,
+    slice_scores,
+    slices,
+    verdict_cases,
+)
 
 AT_ONCE = 20
 """Runs of one transaction: the writer waits for no longer than their rows take."""
@@ -40,7 +49,7 @@ def let_go(engine: Engine, keep: Keep, *, clock: Callable[[], float] = time.time
         found = _beyond(db, keep, now_us=int(clock() * 1e6))
         if not found:
             return []
-        for table in (events, slices, slice_scores, dead_letters, runs):
+        for table in (events, slices, slice_scores, dead_letters, promises, verdict_cases, runs):
             db.execute(delete(table).where(table.c.run_id.in_(found)))
         db.execute(insert(db, gone_runs).on_conflict_do_nothing(), [{"run_id": run_id} for run_id in found])
         return found

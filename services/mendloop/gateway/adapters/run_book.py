@@ -20,10 +20,9 @@ from mendloop.bus.base import Bus, Cursor
 from mendloop.core.errors import MendloopError, Retryable
 from mendloop.core.telemetry import Telemetry
 from mendloop.database.engine import reading, retryable
-from mendloop.gateway.adapters.event_rows import event_of
+from mendloop.gateway.adapters.judgement import write_judgement
 from mendloop.gateway.adapters.retention import AT_ONCE, Keep, let_go
-from mendloop.gateway.adapters.run_rows import facts_of
-from mendloop.gateway.adapters.run_tables import events, runs
+from mendloop.gateway.adapters.run_tables import runs
 from mendloop.gateway.adapters.run_writing import (
     NewFold,
     drop_gone,
@@ -35,6 +34,7 @@ from mendloop.gateway.adapters.run_writing import (
     write_runs,
 )
 from mendloop.gateway.adapters.same_log import require_same_log
+from mendloop.gateway.adapters.stored_views import fold_stored
 from mendloop.gateway.adapters.view_cache import Folded, ViewCache
 from mendloop.runs.fold import fold_message, run_of
 from mendloop.runs.log import recipe_facts
@@ -94,7 +94,9 @@ class RunBook:
             self._write_pending()
         if len(self._pending) >= MOST_PENDING:
             raise Retryable(f"{len(self._pending)} events wait for the database: {self.trouble}")
+        left_out = Counter(self._reader.dropped)
         found, is_more = self._reader.next()
+        self._tell_left_out(self._reader.dropped - left_out)
         self._pending += found
         self._write_pending()
         if not is_more and not self.trouble:
@@ -117,8 +119,8 @@ class RunBook:
                 row = db.execute(select(runs.c.event_count, runs.c.facts).where(runs.c.run_id == run_id)).first()
                 if row is None:
                     return None
-                if held is None or held.event_count != row.event_count:
-                    held = self._folded(db, run_id, facts=row.facts)
+                if held is None or held.event_count < row.event_count:
+                    held = fold_stored(db, run_id, event_count=row.event_count, facts=row.facts, held=held)
         except Retryable:
             if held is None:
                 raise
@@ -143,7 +145,8 @@ class RunBook:
             return
         for one in folded:
             self._cache.put(one)
-        self._count(dropped)
+        self.dropped += dropped
+        self._tell_left_out(dropped)
         self._pending, self._written, self.trouble = [], self._reader.cursor, ""
 
     def _let_go(self) -> None:
@@ -164,8 +167,7 @@ class RunBook:
             if self._telemetry is not None:
                 self._telemetry.add("mendloop_runs_let_go", len(gone))
 
-    def _count(self, dropped: Counter[str]) -> None:
-        self.dropped += dropped
+    def _tell_left_out(self, dropped: Counter[str]) -> None:
         for reason, count in dropped.items():
             if count and self._telemetry is not None:
                 self._telemetry.add("mendloop_events_left_out", count, reason=reason)
@@ -186,6 +188,7 @@ class RunBook:
         if kept:
             write_events(db, kept)
         write_runs(db, folds)
+        write_judgement(db, kept, views={fold.folded.view.run_id: fold.folded.view for fold in folds})
         write_places(db, self._reader.cursor, known=known)
         return [fold.folded for fold in folds], dropped
 
@@ -201,19 +204,11 @@ class RunBook:
             if row is None:
                 known = None
             elif known is None or known.event_count != row.event_count:
-                known = self._folded(db, run_id, facts=row.facts)
+                known = fold_stored(db, run_id, event_count=row.event_count, facts=row.facts, held=known)
             fold = self._fold(known, new, dropped=dropped)
             if fold is not None:
                 folds.append(fold)
         return folds
-
-    def _folded(self, db: Connection, run_id: str, *, facts: str) -> Folded:
-        """The fold of everything that is written of a run."""
-        stored = db.execute(select(events).where(events.c.run_id == run_id).order_by(events.c.serial))
-        view, count = RunView(run_id, recipe=facts_of(facts)), 0
-        for row in stored:
-            view, count = fold_message(view, *event_of(row)), count + 1
-        return Folded(view, count)
 
     def _fold(self, known: Folded | None, new: Sequence[StreamEvent], *, dropped: Counter[str]) -> NewFold | None:
         """The run with new events; those that cannot be read are left out. None where nothing is known of it then."""

@@ -6,11 +6,11 @@ Filters and limits are the database's work; nothing here grows with the number o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Engine, Select, and_, func, or_, select, tuple_
+from sqlalchemy import Column, Connection, Engine, Select, and_, func, or_, select, tuple_
 
 from mendloop.core.events import Envelope
 from mendloop.database.engine import reading, retryable
@@ -21,6 +21,8 @@ from mendloop.gateway.domain.access import Principal
 from mendloop.gateway.domain.paging import Page, cut, decode_key
 from mendloop.gateway.domain.run_lines import LetterLine, RunLine, SliceLine, TrendPoint
 from mendloop.runs.values import Cost
+
+Line = TypeVar("Line")
 
 
 class RunQueries:
@@ -40,7 +42,6 @@ class RunQueries:
     ) -> Page[RunLine]:
         """Runs of the asker, newest first; q is looked for in names, people, slices, causes and summaries, in any
         case."""
-        after = decode_key(cursor, (int, str))
         dialect = self._engine.dialect.name
         seen = seen_by(asker, run_id=runs.c.run_id, started_by=runs.c.requested_by, dialect=dialect)
         wanted = select(runs).where(seen)
@@ -50,13 +51,7 @@ class RunQueries:
             wanted = wanted.where(runs.c.outcome == outcome)
         for word in q.lower().split():
             wanted = wanted.where(runs.c.search.contains(word, autoescape=True))
-        place = tuple_(runs.c.started_us, runs.c.run_id)
-        ordered = wanted.order_by(runs.c.started_us.desc(), runs.c.run_id.desc()).limit(limit + 1)
-        with retryable(), self._engine.begin() as db:
-            total = _count(db, wanted)
-            found = db.execute(ordered.where(place < after) if after else ordered).all()
-        keys = [(row.started_us, row.run_id) for row in found]
-        return cut([_run(row) for row in found], limit=limit, total=total, keys=keys)
+        return self._newest_first(wanted, by=(runs.c.started_us, runs.c.run_id), line=_run, limit=limit, cursor=cursor)
 
     def list_slices(
         self, run_id: str, *, limit: int, cursor: str = "", q: str = "", cause: str = "", is_weak: bool | None = None
@@ -90,17 +85,11 @@ class RunQueries:
 
     def list_letters(self, *, limit: int, cursor: str = "", run_id: str = "") -> Page[LetterLine]:
         """Dead letters, newest first."""
-        after = decode_key(cursor, (int, str))
         wanted = select(dead_letters)
         if run_id:
             wanted = wanted.where(dead_letters.c.run_id == run_id)
-        place = tuple_(dead_letters.c.at_us, dead_letters.c.letter_id)
-        ordered = wanted.order_by(dead_letters.c.at_us.desc(), dead_letters.c.letter_id.desc()).limit(limit + 1)
-        with retryable(), self._engine.begin() as db:
-            total = _count(db, wanted)
-            found = db.execute(ordered.where(place < after) if after else ordered).all()
-        keys = [(row.at_us, row.letter_id) for row in found]
-        return cut([letter_line(row) for row in found], limit=limit, total=total, keys=keys)
+        by = (dead_letters.c.at_us, dead_letters.c.letter_id)
+        return self._newest_first(wanted, by=by, line=letter_line, limit=limit, cursor=cursor)
 
     def events_of(
         self, run_id: str, *, types: Sequence[str], round: int | None = None, slice_id: str | None = None
@@ -113,6 +102,24 @@ class RunQueries:
             wanted = wanted.where(events.c.slice_id == slice_id)
         with retryable(), self._engine.begin() as db:
             return [event_of(row) for row in db.execute(wanted.order_by(events.c.serial))]
+
+    def _newest_first(
+        self,
+        wanted: Select[Any],
+        *,
+        by: tuple[Column[int], Column[str]],
+        line: Callable[[Any], Line],
+        limit: int,
+        cursor: str,
+    ) -> Page[Line]:
+        """A page of rows that fall by a time and an id, and how many there are on all pages."""
+        after = decode_key(cursor, (int, str))
+        ordered = wanted.order_by(*(column.desc() for column in by)).limit(limit + 1)
+        with retryable(), self._engine.begin() as db:
+            total = _count(db, wanted)
+            found = db.execute(ordered.where(tuple_(*by) < after) if after else ordered).all()
+        keys = [tuple(getattr(row, column.key) for column in by) for row in found]
+        return cut([line(row) for row in found], limit=limit, total=total, keys=keys)
 
 
 def letter_line(row: Any) -> LetterLine:

@@ -2,7 +2,7 @@
 
 Times are microseconds since 1970, 0 where an event carries none. Nested values are JSON text, for a number that is NaN
 or a NUL in somebody's event must not stop the feed. Everything here can be made anew from the log, but for who replayed
-a dead letter and why.
+a dead letter and why. `began` of a run is the cursor before its first event.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ runs = Table(
     _text("search"),
     _text("facts"),
     _count("event_count"),
+    Column("began", Text, nullable=False, server_default=""),
     Index("ix_gateway_runs_started_us", "started_us", "run_id"),
     Index("ix_gateway_runs_finished_us", "finished_us"),
 )
@@ -118,6 +119,31 @@ slice_scores = Table(
     _text("cause"),
     _share("confidence", is_known=False),
 )
+
+promises = Table(
+    "gateway_promises",
+    metadata,
+    _key("checkpoint"),
+    _text("run_id"),
+    _text("evaluation_id"),
+    _count("promised_us"),
+    _text("lows"),
+    _count("regressed"),
+)
+"""Promoted checkpoints: the lower end of each slice's interval then, and how many slices were measured below since."""
+
+verdict_cases = Table(
+    "gateway_verdict_cases",
+    metadata,
+    _key("run_id"),
+    _number_key("round"),
+    _key("slice_id"),
+    _count("decided_us"),
+    _share("confidence"),
+    _flag("improved"),
+    Index("ix_gateway_verdict_cases_decided_us", "decided_us"),
+)
+"""Verdicts that were acted on, and whether their slice improved."""
 
 dead_letters = Table(
     "gateway_dead_letters",

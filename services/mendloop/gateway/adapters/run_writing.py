@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select
 
 from mendloop.bus.base import Cursor, joined
-from mendloop.database.engine import insert, reading, retryable
-from mendloop.gateway.adapters.event_rows import Row, event_row, letter_row, touched_slices
+from mendloop.database.engine import insert, reading, retryable, upsert
+from mendloop.gateway.adapters.event_rows import event_row, letter_row, touched_slices
 from mendloop.gateway.adapters.run_rows import run_row, slice_rows
 from mendloop.gateway.adapters.run_tables import dead_letters, events, gone_runs, places, runs, slice_scores, slices
 from mendloop.gateway.adapters.view_cache import Folded
-from mendloop.runs.stream import StreamEvent
+from mendloop.runs.stream import StreamEvent, encode_cursor
 from mendloop.v1 import operations_pb2
 
 
@@ -63,7 +63,7 @@ def write_places(db: Connection, cursor: Cursor, *, known: Cursor) -> None:
         if offset > known.get(topic, {}).get(part, 0)
     ]
     if rows:
-        _upsert(db, places, rows)
+        upsert(db, places, rows)
 
 
 def drop_gone(db: Connection, by_run: dict[str, list[StreamEvent]]) -> Counter[str]:
@@ -89,7 +89,8 @@ def write_runs(db: Connection, folds: Sequence[NewFold]) -> None:
     """The line of each run, and the slices of which its new events tell something: one statement a table."""
     lines, told, scores = [], [], []
     for (view, event_count), new in folds:
-        lines.append(run_row(view, event_count=event_count))
+        began = _place_before(new[0]) if len(new) == event_count else ""
+        lines.append({**run_row(view, event_count=event_count), "began": began})
         touched = set[str]().union(*(touched_slices(event.message) for event in new))
         if touched:
             of_run, scores_of_run = slice_rows(view, touched=touched)
@@ -97,11 +98,10 @@ def write_runs(db: Connection, folds: Sequence[NewFold]) -> None:
             scores += scores_of_run
     for table, rows in ((runs, lines), (slices, told), (slice_scores, scores)):
         if rows:
-            _upsert(db, table, rows)
+            upsert(db, table, rows, once=["began"])
 
 
-def _upsert(db: Connection, table: Any, rows: Sequence[Row]) -> None:
-    statement = insert(db, table)
-    keys = [column.name for column in table.primary_key]
-    changes = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), list(rows))
+def _place_before(event: StreamEvent) -> str:
+    topic = event.envelope.topic
+    before = {**event.cursor, topic: {**event.cursor[topic], event.partition: event.offset}}
+    return encode_cursor(before)

@@ -33,6 +33,11 @@ class ViewCache:
                 self._views.move_to_end(run_id)
             return found
 
+    def peek(self, run_id: str) -> Folded | None:
+        """The same, but it counts as no use: a look at all open runs must not push out the others."""
+        with self._lock:
+            return self._views.get(run_id)
+
     def put(self, folded: Folded) -> None:
         """Hold a fold."""
         run_id = folded.view.run_id
