@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Self
 
@@ -45,10 +45,12 @@ class Webhook:
         """The webhook of a document."""
         texts = ("webhook_id", "url", "description", "format", "state", "disabled_reason", "last_error", "cursor")
         times = ("last_delivered_at", "next_attempt_at", "created_at", "updated_at")
+        filters = ("runs", "types", "causes", "slices")
+        known: dict[str, Any] = {name: document[name] for name in (*texts, "delivered_count", "failed_count")}
+        known |= {name: tuple(document["filter"][name]) for name in filters}
+        known |= {name: time_of(document[name]) for name in times}
         return cls(
-            **{name: document[name] for name in (*texts, "delivered_count", "failed_count")},
-            **{name: tuple(values) for name, values in document["filter"].items()},
-            **{name: time_of(document[name]) for name in times},
+            **known,
             secret=document.get("secret", ""),
             document={name: value for name, value in document.items() if name != "secret"},
         )
@@ -80,7 +82,8 @@ class Delivery:
     @classmethod
     def of(cls, document: Document) -> Self:
         """The try of a document."""
-        return cls(**{**document, "at": time_of(document["at"])})
+        known = {item.name: document[item.name] for item in fields(cls)}  # a later gateway may tell more
+        return cls(**{**known, "at": time_of(document["at"])})
 
 
 @dataclass(frozen=True, slots=True)
