@@ -281,12 +281,13 @@ def recipe_check(recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).
 @dlq_app.command("list")
 def dlq_list(context: typer.Context) -> None:
     """List the dead letters, oldest first."""
-    table = Table("id", "time", "handler", "event", "tries", "reason", box=None)
+    table = Table("id", "time", "run", "handler", "event", "tries", "reason", box=None)
     for letter in dead_letters.letters(context.obj.bus()):
         message = letter.message
         table.add_row(
             letter.letter_id[:12],
             letter.time[:19],
+            letter.run_id,
             message.handler,
             letter.event_type,
             str(message.attempt_count),

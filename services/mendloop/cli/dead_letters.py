@@ -25,7 +25,15 @@ class Letter:
     @property
     def event_type(self) -> str:
         """Type of the original event; empty where its headers could not be read."""
-        return next((header.value for header in self.message.headers if header.name == "ce_type"), "")
+        return self._header("ce_type")
+
+    @property
+    def run_id(self) -> str:
+        """The run that the original event is about; empty where its headers do not say."""
+        return self._header("ce_subject")
+
+    def _header(self, name: str) -> str:
+        return next((header.value for header in self.message.headers if header.name == name), "")
 
 
 def letters(bus: Bus) -> list[Letter]:

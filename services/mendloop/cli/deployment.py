@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.bus.base import Bus
 from mendloop.bus.wiring import open_bus, open_store
 from mendloop.core.contracts import CONTROLLER, EVALUATOR, GATEWAY
+from mendloop.core.errors import Permanent
 
 LOCAL = "local"
 DEFAULT_HOME = Path(".mendloop")
@@ -30,10 +33,12 @@ class Deployment:
     """Port of the gateway on 127.0.0.1; 0 takes a free one."""
     grpc_port: int = 0
     """Port of its gRPC there; 0 takes a free one."""
+    bus_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the Kafka client, such as user and password."""
 
     def bus(self) -> Bus:
         """A connection to the bus."""
-        return open_bus(self.bus_url)
+        return open_bus(self.bus_url, options=self.bus_options)
 
     def store(self) -> ArtifactStore:
         """The artifact store."""
@@ -58,6 +63,8 @@ class Deployment:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # bars would stand between the log lines
             "TOKENIZERS_PARALLELISM": "false",
         }
+        if self.bus_options:
+            own["MENDLOOP_BUS_OPTIONS"] = json.dumps(self.bus_options)
         if "MENDLOOP_OTLP_ENDPOINT" in os.environ:
             own["MENDLOOP_OTLP_ENDPOINT"] = os.environ["MENDLOOP_OTLP_ENDPOINT"]
         if service == GATEWAY:
@@ -124,4 +131,16 @@ def deployment_at(home: Path, *, bus_url: str = "", threads: int = 1) -> Deploym
         database_url=os.environ.get("MENDLOOP_DATABASE_URL", f"sqlite:///{root / 'controller.db'}"),
         gateway_database_url=os.environ.get("MENDLOOP_DATABASE_URL", f"sqlite:///{root / 'gateway.db'}"),
         threads=threads,
+        bus_options=_bus_options(os.environ.get("MENDLOOP_BUS_OPTIONS", "")),
     )
+
+
+def _bus_options(text: str) -> dict[str, str]:
+    try:
+        options = json.loads(text or "{}")
+    except ValueError as error:
+        options = error
+    if not isinstance(options, dict) or not all(isinstance(value, str) for value in options.values()):
+        # Not the text itself: it may hold a password.
+        raise Permanent('MENDLOOP_BUS_OPTIONS is no JSON object of texts, such as {"security_protocol": "SASL_SSL"}')
+    return options

@@ -44,6 +44,7 @@ def test_letter_tells_reason_handler_and_event(tmp_path: Path) -> None:
     bus = _bus_with_refused_event(tmp_path)
     (letter,) = letters(bus)
     shown = json.loads(as_json(letter))
+    assert letter.run_id == "r1"
     assert shown["reason"] == "Permanent: budget is a fish"
     assert (shown["handler"], shown["topic"]) == ("controller", "mendloop.loop-cancelled.v1")
     assert shown["event"]["reason"] == "enough"
