@@ -22,12 +22,14 @@ from panels import BOARDS, Board, Panel
 OUT = Path(__file__).resolve().parents[2] / "charts" / "mendloop" / "files" / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 HEIGHT = 8
+NOTHING = "nothing in this time"
 
 
 def graph(panel: Panel) -> Graph:
     """One panel as Grafana has it."""
     legend = VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
     made = Graph().title(panel.title).description(panel.question).unit(panel.unit).datasource(SOURCE)
+    made = made.no_value(NOTHING)
     made = made.span(panel.width).height(HEIGHT).min(0).legend(legend.show_legend(True))
     if panel.highest is not None:
         made = made.max(panel.highest)

@@ -148,10 +148,14 @@ HEALTH = Board(
                 Panel(
                     "Bus",
                     "Can services reach it? 1 is yes.",
-                    (
-                        Query("min by (service) (mendloop_bus_up)", "{{service}}"),
-                        Query(f"sum by (service) (rate(mendloop_bus_errors_total{RATE}))", "{{service}} errors/s"),
-                    ),
+                    one("min by (service) (mendloop_bus_up)", "{{service}}"),
+                    highest=1,
+                ),
+                Panel(
+                    "Bus errors",
+                    "Do contacts with it fail?",
+                    one(f"sum by (service) (rate(mendloop_bus_errors_total{RATE}))", "{{service}}"),
+                    "ops",
                 ),
                 Panel(
                     "Disk free",
@@ -165,10 +169,15 @@ HEALTH = Board(
                 ),
                 Panel(
                     "At work",
-                    "Who holds an event, and how long?",
+                    "How long has the event in work been at it?",
+                    one("max by (service) (mendloop_work_seconds)", "{{service}}"),
+                    "s",
+                ),
+                Panel(
+                    "Leases",
+                    "Who holds an event, and was one lost?",
                     (
                         Query("sum by (service) (mendloop_lease_held)", "{{service}} holds"),
-                        Query("max by (service) (mendloop_work_seconds)", "{{service}} seconds"),
                         Query(f"sum by (service) (increase(mendloop_leases_lost_total{RATE}))", "{{service}} lost"),
                     ),
                 ),
@@ -206,20 +215,24 @@ HEALTH = Board(
                 Panel(
                     "Event latency of the controller",
                     "Is the objective kept (99 % within 5 s)?",
-                    (
-                        Query(
-                            "histogram_quantile(0.99, sum by (le) "
-                            f'(rate(mendloop_event_latency_seconds_bucket{{service="controller"}}{RATE})))',
-                            "99th percentile",
-                        ),
-                        Query(
-                            "1 - sum(rate(mendloop_event_latency_seconds_bucket"
-                            f'{{service="controller",le="5.0"}}{RATE})) / sum(rate('
-                            f'mendloop_event_latency_seconds_count{{service="controller"}}{RATE}))',
-                            "share above 5 s",
-                        ),
+                    one(
+                        "histogram_quantile(0.99, sum by (le) "
+                        f'(rate(mendloop_event_latency_seconds_bucket{{service="controller"}}{RATE})))',
+                        "99th percentile",
                     ),
                     "s",
+                ),
+                Panel(
+                    "Late events of the controller",
+                    "Which share took more than 5 s (objective: 1 %)?",
+                    one(
+                        "1 - sum(rate(mendloop_event_latency_seconds_bucket"
+                        f'{{service="controller",le="5.0"}}{RATE})) / sum(rate('
+                        f'mendloop_event_latency_seconds_count{{service="controller"}}{RATE}))',
+                        "share above 5 s",
+                    ),
+                    "percentunit",
+                    highest=1,
                 ),
             ),
         ),
@@ -249,26 +262,33 @@ HEALTH = Board(
                 ),
                 Panel(
                     "Webhooks",
-                    "Do subscribers get their events?",
+                    "Which subscribers get nothing?",
                     (
-                        Query(
-                            f"sum by (result) (rate(mendloop_webhook_attempts_total{RATE}))",
-                            "{{result}}",
-                            only_after=HOOK,
-                        ),
                         Query("max by (state) (mendloop_webhooks)", "{{state}}", only_after=HOOK),
                         Query(
                             "sum by (reason) (increase(mendloop_webhooks_disabled_total[24h]))",
                             "disabled: {{reason}}",
                             only_after=HOOK,
                         ),
-                        Query(
-                            "histogram_quantile(0.95,"
-                            f" sum by (le) (rate(mendloop_webhook_delay_seconds_bucket{RATE})))",
-                            "delay, 95th percentile",
-                            only_after=HOOK,
-                        ),
                     ),
+                ),
+                Panel(
+                    "Deliveries of webhooks",
+                    "How do they end?",
+                    one(
+                        f"sum by (result) (rate(mendloop_webhook_attempts_total{RATE}))", "{{result}}", only_after=HOOK
+                    ),
+                    "ops",
+                ),
+                Panel(
+                    "Delay of webhooks",
+                    "How long until a subscriber has an event?",
+                    one(
+                        f"histogram_quantile(0.95, sum by (le) (rate(mendloop_webhook_delay_seconds_bucket{RATE})))",
+                        "95th percentile",
+                        only_after=HOOK,
+                    ),
+                    "s",
                 ),
                 Panel(
                     "Left out",
@@ -343,8 +363,14 @@ DIAGNOSIS = Board(
                     (
                         Query("max(mendloop_calibration_confidence)", "mean confidence"),
                         Query("max by (bound) (mendloop_calibration_improved)", "improved, {{bound}}"),
-                        Query("max(mendloop_calibration_cases)", "cases"),
                     ),
+                    "percentunit",
+                    highest=1,
+                ),
+                Panel(
+                    "Cases of the calibration",
+                    "Over how many verdicts is that? The alert waits for 20.",
+                    one("max(mendloop_calibration_cases)", "cases"),
                 ),
             ),
         ),
@@ -366,15 +392,15 @@ DIAGNOSIS = Board(
                     one("sum by (gate, result) (mendloop_gates_total)", "{{gate}} {{result}}"),
                 ),
                 Panel(
-                    "Examples",
+                    "Examples, since the process started",
                     "What does the funnel keep?",
                     (
-                        Query("sum(increase(mendloop_examples_kept_total[24h]))", "kept"),
+                        Query("sum(mendloop_examples_kept_total)", "kept"),
                         Query("sum by (stage) (mendloop_examples_dropped_total)", "dropped: {{stage}}"),
                     ),
                 ),
                 Panel(
-                    "Failed trainings",
+                    "Failed trainings, since the process started",
                     "Which trainings diverge?",
                     one(
                         "sum by (cause) (mendloop_trainings_failed_total)",
@@ -410,25 +436,31 @@ COST = Board(
                 Panel(
                     "Tokens",
                     "Which step reads or writes tokens?",
-                    (
-                        Query("max by (step) (increase(mendloop_step_tokens_total[1h]))", "{{step}}"),
-                        Query(f"sum by (use) (rate(mendloop_tokens_total{RATE}))", "{{use}}/s"),
-                    ),
+                    one("max by (step) (increase(mendloop_step_tokens_total[1h]))", "{{step}}"),
+                ),
+                Panel(
+                    "Tokens a second",
+                    "How fast are they read and written?",
+                    one(f"sum by (use) (rate(mendloop_tokens_total{RATE}))", "{{use}}"),
                 ),
                 Panel(
                     "Speed of training",
-                    "How fast, and how much of the peak?",
-                    (
-                        Query("max(mendloop_training_tokens_per_second)", "tokens/s"),
-                        Query(
-                            "max(mendloop_training_mfu)",
-                            "MFU",
-                            only_after="a training whose peak FLOPs are known (MENDLOOP_TRAINER_PEAK_FLOPS)",
-                        ),
-                        Query("max(mendloop_training_step)", "step"),
-                        Query("max(mendloop_training_gradient_norm)", "gradient norm"),
-                    ),
+                    "How many tokens a second does it take in?",
+                    one("max(mendloop_training_tokens_per_second)", "tokens/s"),
                 ),
+                Panel(
+                    "Model FLOPs utilization",
+                    "How much of the accelerators' peak does training use?",
+                    one(
+                        "max(mendloop_training_mfu)",
+                        "MFU",
+                        only_after="a training whose peak FLOPs are known (MENDLOOP_TRAINER_PEAK_FLOPS)",
+                    ),
+                    "percentunit",
+                    highest=1,
+                ),
+                Panel("Training step", "Does it move?", one("max(mendloop_training_step)", "step")),
+                Panel("Gradient norm", "Is it calm?", one("max(mendloop_training_gradient_norm)", "largest lately")),
                 Panel(
                     "Items scored",
                     "How fast is measured?",
