@@ -12,9 +12,11 @@ LOOK_S = 2.0
 
 
 def targets(home: Path) -> str:
-    """The document of Prometheus' file discovery; port files that are not written yet are left out."""
+    """The document of Prometheus' file discovery; without port files that are not written yet, and gRPC's."""
     rows = []
-    for path in sorted((home / "ports").glob("*")):
+    for path in sorted((home / "ports").glob("*-[0-9]*")):
+        if path.name.endswith("-grpc"):
+            continue
         try:
             port = int(path.read_text())
         except (OSError, ValueError):

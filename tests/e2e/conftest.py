@@ -24,7 +24,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         if has_programs(PROGRAMS, packages=PACKAGES):
             ports = out / "state" / "ports"
             folder = tmp_path_factory.mktemp("prometheus")
-            watched = stack.enter_context(monitoring(folder, port_files=lambda: ports.glob("*"), scrape_s=SCRAPE_S))
+            watched = stack.enter_context(
+                monitoring(folder, port_files=lambda: ports.glob("*-[0-9]"), scrape_s=SCRAPE_S)
+            )
         started_at = time.time()
         found = run_demo(out, bus="local")
         yield replace(found, scraped=Scraped(watched, started_at, time.time())) if watched else found
