@@ -27,7 +27,7 @@ from mendloop.core.errors import MendloopError
 KAFKA_VERSION = "4.1.0"
 LOG4J_VERSION = "2.24.3"
 DEFAULT_CACHE = Path("~/.cache/mendloop")
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 180.0  # 4 s on a quiet machine; 60 were too few on 2 cores at a load of 30
 STOP_DEADLINE_S = 20.0
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
