@@ -1,26 +1,22 @@
-"""Faults that are really caused: the alert reaches a real Alertmanager and goes when the runbook's steps were taken."""
+"""Faults of services that are really caused: the alert reaches a real Alertmanager and goes by the runbook's steps."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, Reply
-from controller_world import BETTER, WEAK, MemoryRuns, World
-from monitoring import monitoring
-from other_services import Others, working
+from receivers import receiving
 from run_events import position
+from runbook import run
 from waiting import wait_until
 
 from mendloop.bus.local import LocalBus
-from mendloop.cli.deployment import deployment_at
-from mendloop.controller.handlers import handlers
-from mendloop.core.contracts import CONTROLLER, all_topics
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope, envelope_for
 from mendloop.core.telemetry import Telemetry
@@ -28,29 +24,23 @@ from mendloop.models.chat import ChatEndpoint
 from mendloop.v1 import diagnosis_pb2, intervention_pb2, loop_pb2
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fleet import Fleet, write_rules
+from fleet import DEADLINE_S, RULES, Fleet, watched_fleet
 
-pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
-RULES = Path(__file__).resolve().parents[3] / "charts" / "mendloop" / "files" / "alerts" / "mendloop.yaml"
+pytestmark = [pytest.mark.deploy, pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 DISK_MB = 8
+WEBHOOKS = {"MENDLOOP_WEBHOOK_ALLOW_HTTP": "true", "MENDLOOP_WEBHOOK_ALLOWED_NETWORKS": '["127.0.0.0/8"]'}
+LATE_AFTER_S = 5.0
+WEBHOOK = "runbooks/webhook-disabled.md"
+CURL = """curl --fail-with-body -sS -H "Authorization: Bearer $(cat .mendloop/gateway-token)\""""
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Gateway and controller over a bus file, watched with rules that run faster."""
-    home = tmp_path_factory.mktemp("home")
-    deployment = deployment_at(home, bus_url=f"local:{home / 'bus.db'}")
-    LocalBus(home / "bus.db").ensure_topics(all_topics())
-    folder = tmp_path_factory.mktemp("monitoring")
-    rules = write_rules(RULES, folder / "rules.yaml")
-    with monitoring(folder, port_files=lambda: (home / "ports").glob("*"), rules=rules) as watched:
-        fleet = Fleet(deployment, watched)
-        try:
-            fleet.start("gateway")
-            fleet.start("controller")
-            yield fleet
-        finally:
-            fleet.stop()
+    with watched_fleet(tmp_path_factory.mktemp("deployment")) as fleet:
+        fleet.start("gateway", environment=WEBHOOKS)
+        fleet.start("controller")
+        yield fleet
 
 
 def bus_of(fleet: Fleet) -> LocalBus:
@@ -70,7 +60,9 @@ def test_a_poisoned_event_becomes_a_dead_letter_that_pages_and_that_mend_shows(f
     alert = fleet.wait_firing("MendloopDeadLetters", service="controller")
     assert alert["labels"]["severity"] == "critical"
     assert (RULES.parents[4] / alert["annotations"]["runbook_url"]).exists()
-    assert "InvalidEvent" in fleet.mend("dlq", "list")  # the runbook: unreadable bytes are not replayed
+    assert "InvalidEvent" in fleet.run(
+        "runbooks/dead-letters.md", "mend dlq list"
+    )  # the runbook: unreadable bytes are not replayed
     fleet.wait_resolved("MendloopDeadLetters", service="controller")
 
 
@@ -96,30 +88,67 @@ def test_a_bus_that_cannot_be_written_pages_until_the_lock_is_gone(fleet: Fleet)
     fleet.wait_resolved("MendloopBusUnreachable", service="controller")
 
 
-def test_gates_that_reject_every_candidate_warn_until_one_is_promoted(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.end("controller")  # the same handlers and gates work in this process: its outcomes need no model
-    bus = bus_of(fleet)
-    names = {**{f"useless-{n}": (WEAK, WEAK) for n in range(4)}, "useful": (WEAK, BETTER)}
-    runs, clock = MemoryRuns(), time.time
-    worlds = {name: World(tmp_path / "store", runs=runs, run_id=name, rounds=1, clock=clock) for name in names}
-    *_, last = worlds.values()
-    for world in worlds.values():
-        world.outcomes.tables = last.outcomes.tables
-    tables = {**Others(worlds, right=names).table(), CONTROLLER: handlers(last.ports)}
+def test_a_queue_that_grows_warns_until_a_second_replica_works_it_off(fleet: Fleet) -> None:
+    bus, numbers = bus_of(fleet), iter(range(10_000))
+    fleet.hold("controller")
 
-    def ask(name: str) -> None:
-        request = worlds[name].requested()
-        bus.publish([envelope_for(request, event_id=f"request-{name}", source="gateway", key=name)])
+    def grows() -> bool:
+        bus.publish([cancelled(f"more{next(numbers)}") for _ in range(2)])
+        return fleet.is_firing("MendloopLagGrows", consumer="controller")
 
-    with working(bus, tmp_path, tables):
-        for name in names:
-            if name != "useful":
-                ask(name)
-        fleet.wait_firing("MendloopGatesRejectAll")
-        ask("useful")
-        fleet.wait_resolved("MendloopGatesRejectAll")
-    assert fleet.watched.value('mendloop_decisions_total{decision="rejected"}') == 4
-    assert fleet.watched.value('mendloop_decisions_total{decision="promoted"}') == 1
+    wait_until(grows, deadline_s=DEADLINE_S, every_s=0.5)
+    assert (fleet.watched.value('mendloop_queue_lag{consumer="controller"}') or 0) > 20
+    fleet.start("controller", index=1)  # what `mend up --replicas controller=2` starts beside the first
+    fleet.wait_resolved("MendloopLagGrows", consumer="controller")
+    wait_until(lambda: fleet.watched.value('mendloop_queue_lag{consumer="controller"}') == 0, deadline_s=DEADLINE_S)
+    fleet.go_on("controller")
+    fleet.end("controller", index=1)
+
+
+def test_a_controller_that_stalls_burns_the_latency_budget_until_a_second_one_is_there(fleet: Fleet) -> None:
+    bus, numbers = bus_of(fleet), iter(range(10_000))
+    lag, age = (f'mendloop_{name}{{consumer="controller"}}' for name in ("queue_lag", "oldest_event_seconds"))
+
+    def is_late(name: str) -> bool:
+        return fleet.is_firing(name, severity="critical")
+
+    def burns() -> bool:
+        fleet.hold("controller")
+        bus.publish([cancelled(f"late{next(numbers)}") for _ in range(5)])
+        wait_until(lambda: (fleet.watched.value(age) or 0) > LATE_AFTER_S, deadline_s=DEADLINE_S, every_s=0.5)
+        fleet.go_on("controller")
+        try:
+            wait_until(lambda: is_late("MendloopEventLatencyBudgetBurnsFast"), deadline_s=10, every_s=0.2)
+        except AssertionError:
+            return False  # the window was shorter than a look of a busy Prometheus: stall again
+        return True
+
+    wait_until(burns, deadline_s=DEADLINE_S)
+    fleet.start("controller", index=1)
+    fleet.hold("controller")  # it stalls again, and nobody notices
+    bus.publish([cancelled(f"soon{n}") for n in range(5)])
+    wait_until(lambda: fleet.watched.value(lag) == 0, deadline_s=DEADLINE_S, every_s=0.5)
+    fleet.wait_resolved("MendloopEventLatencyBudgetBurnsFast")
+    fleet.go_on("controller")
+    fleet.end("controller", index=1)
+
+
+def test_a_webhook_whose_address_is_gone_warns_until_it_is_turned_on_again(fleet: Fleet) -> None:
+    port = fleet.deployment.port_file("gateway-0").read_text()
+    with receiving() as receiver:
+        receiver.answer = lambda post: (410, {})
+        body = json.dumps({"url": receiver.url})
+        create = f"{CURL} -H 'content-type: application/json' -d '{body}' http://127.0.0.1:{port}/v1/webhooks"
+        webhook_id = json.loads(run(create, folder=fleet.deployment.home.parent))["webhook_id"]
+        bus_of(fleet).publish([cancelled("told")])
+        fleet.wait_firing("MendloopWebhookDisabled")
+        assert "410 (gone)" in fleet.run(WEBHOOK, f"{CURL} http://127.0.0.1:PORT/v1/webhooks", PORT=port)
+        assert receiver.ids() == ["told"]
+        receiver.answer = lambda post: (204, {})
+        enable = f"{CURL} -X POST http://127.0.0.1:PORT/v1/webhooks/ID/enable"
+        fleet.run(WEBHOOK, enable, PORT=port, ID=webhook_id)
+        fleet.wait_resolved("MendloopWebhookDisabled")
+        wait_until(lambda: receiver.ids() == ["told", "told"], deadline_s=DEADLINE_S)  # it goes on where it stopped
 
 
 def test_a_stopped_consumer_pages_and_starting_it_works_the_queue_off(fleet: Fleet) -> None:
@@ -163,9 +192,9 @@ def test_a_teacher_that_answers_errors_warns_until_it_is_back(fleet: Fleet) -> N
             endpoint.say("write an example")
             return not fleet.is_firing("MendloopTeacherFails")
 
-        wait_until(firing, deadline_s=180, every_s=0.3)
+        wait_until(firing, deadline_s=DEADLINE_S, every_s=0.3)
         teacher.answer = lambda prompt, request: "here it is"
-        wait_until(resolved, deadline_s=180, every_s=0.3)
+        wait_until(resolved, deadline_s=DEADLINE_S, every_s=0.3)
     server.shutdown()
     port_file.unlink()
 
@@ -177,8 +206,7 @@ def test_a_disk_that_is_nearly_full_pages_until_there_is_room(fleet: Fleet, tmp_
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small tmpfs: run as root with CAP_SYS_ADMIN")
     try:
-        if "controller" in fleet.processes:
-            fleet.end("controller")
+        fleet.end("controller")
         fleet.start("controller", environment={"MENDLOOP_WORK_DIR": str(disk)})
         labels = {"service": "controller", "place": "work"}
         (disk / "grown").write_bytes(b"x" * int(DISK_MB * 0.95 * 2**20))

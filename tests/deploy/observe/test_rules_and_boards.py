@@ -21,6 +21,8 @@ RULES = ROOT / "charts" / "mendloop" / "files" / "alerts" / "mendloop.yaml"
 BOARDS = ROOT / "charts" / "mendloop" / "files" / "dashboards"
 CASES = ROOT / "tests" / "deploy" / "alerts"
 HEADINGS = ["What it means", "How to check", "How to fix", "How to prevent"]
+MEASURES = {"seconds", "share", "bytes", "nats", "norm", "tokens/s", "steps"}
+UNIT_SHOWN = {"seconds": "s", "share": "percentunit", "bytes": "bytes"}
 DECLARED = {name for row in METRICS for name in row.exposed}
 
 
@@ -67,6 +69,34 @@ def test_dashboards_use_declared_metrics() -> None:
     assert len(queries) > 50
     for expr in queries:
         assert metric_names(expr) <= DECLARED, expr
+
+
+def test_a_panel_shows_one_kind_of_number_and_names_its_unit() -> None:
+    for path in sorted(BOARDS.glob("*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            if panel["type"] == "row":
+                continue
+            kinds = {kind_of(target["expr"]) for target in panel["targets"]}
+            assert len(kinds) == 1, f"{path.name}: {panel['title']} mixes {kinds}"
+            shown = panel["fieldConfig"]["defaults"]
+            assert shown["unit"] == UNIT_SHOWN.get(kinds.pop(), shown["unit"]), panel["title"]
+            assert panel["description"].endswith((".", "?"))
+            assert shown["noValue"]
+
+
+def kind_of(expr: str) -> str:
+    """What a query counts: by the metrics' own units, a ratio of two equal ones a share."""
+    units = [row.unit for name in metric_names(expr) for row in METRICS if name in row.exposed]
+    unit = next(iter(set(units) & MEASURES), "count")
+    if " / " in expr and set(units) <= {units[0]}:
+        unit = "share"
+    return f"{unit} a second" if "rate(" in expr and unit == "count" else unit
+
+
+def test_no_two_panels_of_a_dashboard_have_one_title() -> None:
+    for path in sorted(BOARDS.glob("*.json")):
+        titles = [panel["title"] for panel in json.loads(path.read_text())["panels"]]
+        assert len(set(titles)) == len(titles), path.name
 
 
 def test_every_metric_is_on_a_dashboard_or_in_an_alert() -> None:
@@ -136,6 +166,7 @@ def test_the_configuration_for_one_machine_is_valid_and_follows_the_port_files(t
     ports.mkdir()
     (ports / "trainer-0").write_text("4711")
     (ports / "evaluator-0").write_text("")  # started, and not listening yet
+    (ports / "gateway-0-grpc").write_text("4712")  # no page of metrics there
     code = f"import targets, pathlib; print(targets.targets(pathlib.Path({str(tmp_path)!r})))"
     shown = subprocess.run(
         [sys.executable, "-B", "-c", code], cwd=config.parent, capture_output=True, text=True, timeout=60, check=True
