@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sqlalchemy import Engine, String, column, inspect, select, table
+from sqlalchemy import Engine, Text, column, inspect, select, table
 
 from mendloop.database.engine import reading, retryable
 
@@ -35,7 +35,7 @@ def migrate(engine: Engine, *, folder: Path, version_table: str, first_version_t
 
 
 def _version(engine: Engine, version_table: str) -> str:
-    asked = select(column("version_num", String)).select_from(table(version_table))
+    asked = select(column("version_num", Text())).select_from(table(version_table))
     with retryable(), reading(engine).begin() as db:
         return str(db.execute(asked).scalar()) if inspect(db).has_table(version_table) else ""
 
