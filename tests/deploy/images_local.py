@@ -7,8 +7,11 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from deploy.tools import tools
 
 REGISTRY = "mendloop.local"
 """A name that no registry has; kubelet never pulls what is there."""
@@ -60,3 +63,16 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
             entry.size, entry.mode = len(content), mode
             tar.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
+
+
+def kept_images(services: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """Archives of the services' images, of Kafka's and of PostgreSQL's in the cache, and the names of those not there."""
+    folder = images_folder()
+    names = [*services, "kafka", "postgres"]
+    there = {name: folder / f"{name}.tar" for name in names}
+    return [path for path in there.values() if path.is_file()], [n for n, path in there.items() if not path.is_file()]
+
+
+def images_folder() -> Path:
+    """Where `make images-local` keeps its archives."""
+    return tools().root.parent / "images"

@@ -121,9 +121,10 @@ def running_node(cluster: Cluster, joined: Wire, folder: Path) -> Iterator[Node]
             yield node
         finally:
             stop(process)
+    shutil.rmtree(folder / "lib")  # unpacked images: gigabytes, which pytest would keep for three sessions
 
 
-def start_dns(cluster: Cluster, joined: Wire, node: Node) -> None:
+def start_dns(cluster: Cluster, node: Node) -> None:
     """CoreDNS in a pod behind the service that kubelet writes into pods' resolv.conf."""
     image = _load_own(node, cluster.tools, "dns")
     kubeconfig = cluster.kubeconfig.read_text()
@@ -295,8 +296,9 @@ def _await_ready(cluster: Cluster, node: Node) -> None:
     await_up(lambda: "v1." in node.ctr("version") or "Server" in node.ctr("version"), what=node.folder / "box.log")
     node.load(node.folder / "pause.tar")
     await_up(
-        lambda: "True" in cluster.kubectl(
-            "get", "node", NODE, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+        lambda: (
+            "True"
+            in cluster.kubectl("get", "node", NODE, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
         ),
         what=node.folder / "kubelet.log",
     )
