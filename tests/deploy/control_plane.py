@@ -1,7 +1,7 @@
 """A real Kubernetes control plane on this machine: etcd, API server, controllers, scheduler; nodes and pods are kwok's.
 
-kwok plays the kubelet of its nodes: they are ready, pods become Ready, pods of Jobs complete. Nothing runs in them; a node
-that runs pods is `node.py`'s.
+kwok plays the kubelet of its nodes: they are ready, pods become Ready, pods of Jobs complete. Nothing runs in them; a
+node that runs pods is `node.py`'s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from deploy.tools import CRDS, Tools
 
-START_DEADLINE_S = 120.0
+START_DEADLINE_S = 300.0
 NODES = {"cpu-1": {}, "gpu-1": {"nvidia.com/gpu": "8", "nvidia.com/mig-2g.20gb": "2"}}
 
 

@@ -66,7 +66,7 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
 
 
 def kept_images(services: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Archives of the services' images, of Kafka's and of PostgreSQL's in the cache, and the names of those not there."""
+    """Archives in the cache of the services' images, Kafka's and PostgreSQL's; the names of those that are missing."""
     folder = images_folder()
     names = [*services, "kafka", "postgres"]
     there = {name: folder / f"{name}.tar" for name in names}

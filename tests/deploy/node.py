@@ -1,7 +1,7 @@
-"""A real Kubernetes node on this machine: kubelet, kube-proxy, containerd and runc, beside the control plane of the tests.
+"""A real Kubernetes node on this machine, beside the tests' control plane: kubelet, kube-proxy, containerd and runc.
 
-It is a box: a process tree in PID, mount and network namespaces of its own (`node_init.py`), joined to the machine by one
-wire. Killing the box's first process leaves nothing but its cgroups and its folder; both go at the end. Needs root.
+It is a box: a process tree in PID, mount and network namespaces of its own (`node_init.py`), joined to the machine by
+one wire. Killing the box's first process leaves nothing but cgroups and files; both go at the end. Needs root.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NODE = "real-1"
 CGROUPS = Path("/sys/fs/cgroup")
 SERVICE_NETWORK, DNS_ADDRESS = "10.0.0.0/24", "10.0.0.10"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
-START_DEADLINE_S = 120.0
+START_DEADLINE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +189,8 @@ def _containerd(cni: Path, tools: Tools) -> str:
     return f"""version = 2
 disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
 [plugins."io.containerd.grpc.v1.cri"]
+  # Root of a small virtual machine may lack CAP_SYS_RESOURCE: no process may then be spared by the OOM killer.
+  restrict_oom_score_adj = true
   sandbox_image = "{REGISTRY}/pause:test"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{tools.cni}"

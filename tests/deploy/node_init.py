@@ -1,7 +1,7 @@
 """Process 1 of a node in a box: its own mounts and network, then containerd, kubelet and kube-proxy until one ends.
 
-`python node_init.py PLAN.json`, started by `node.py` in new PID and mount namespaces. When it ends, the kernel ends every
-process and mount of the node with it, pods' too. Knows paths and command lines; knows nothing of Kubernetes.
+`python node_init.py PLAN.json`, started by `node.py` in new PID and mount namespaces. When it ends, the kernel ends
+every process and mount of the node with it, pods' too. Knows paths and command lines; knows nothing of Kubernetes.
 """
 
 from __future__ import annotations

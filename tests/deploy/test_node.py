@@ -1,4 +1,4 @@
-"""The chart on a real node: hooks, probes, volumes, names and rights as kubelet, runc and kube-proxy have them; one run.
+"""The chart on a real node: hooks, probes, volumes, names, rights as kubelet, runc, kube-proxy have them; one run.
 
 The tests share one release and go in the order of an operator's day: installed, asked, used, disturbed, uninstalled.
 """
@@ -170,19 +170,17 @@ def test_a_run_is_promoted_though_its_trainer_is_deleted_in_the_middle(release: 
     with forwarded(release, tmp_path / "forward.log") as url, Client(url, token=key) as client:
         run_id = client.start_run(RECIPE).run_id
         first = pod_of(release, "trainer")["metadata"]["name"]
-        wait_until(
-            lambda: "training starts" in log_of(release, first) or over(client, run_id), deadline_s=RUN_S, every_s=1
-        )
+        wait_until(lambda: trains(release, first) or over(client, run_id), deadline_s=RUN_S, every_s=1)
         release.kubectl("delete", "pod", first, "--namespace", NAMESPACE, "--wait=false")
         run = client.wait(run_id, timeout_s=RUN_S)
         second = pod_of(release, "trainer")["metadata"]["name"]
         assert second != first
-        assert "training starts" in log_of(release, second), "the second trainer took the training over"
+        assert trains(release, second), "the second trainer took the training over"
         assert run.outcome == "promoted", f"{run.document}\n{story(release)}"
 
 
-def log_of(cluster: Cluster, pod: str) -> str:
-    return cluster.kubectl("logs", pod, "--namespace", NAMESPACE)
+def trains(cluster: Cluster, pod: str) -> bool:
+    return "training starts" in cluster.kubectl("logs", pod, "--namespace", NAMESPACE)
 
 
 def over(client: Client, run_id: str) -> Run | None:

@@ -1,8 +1,8 @@
 """Builds the real Kubernetes tools that the tests of the chart use, from their Go modules, into the cache.
 
 `python tests/deploy/tools.py` builds what is missing, `tools.py helm kubeconform` these two alone. Needs a Go toolchain
-and the Go module proxy, and for etcd, containerd and runc a Debian or Ubuntu; no root and no container engine. Minutes on two quiet cores;
-afterwards nothing is built again.
+and the Go module proxy, and for etcd, containerd and runc a Debian or Ubuntu; no root and no container engine. Minutes
+on two quiet cores; afterwards nothing is built again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INSTALLED = {
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NODE_COMPONENTS = ("kubelet", "kube-proxy")
 OWN = {"dns": "github.com/coredns/coredns v1.12.4", "pause": ""}
-"""Programs in `go/`, each with the module that it needs: a cluster's name service, and what holds a pod's namespaces."""
+"""Programs in `go/`, each with the module that it needs: a cluster's names, and what holds a pod's namespaces."""
 NODE_PACKAGES = {"containerd": "containerd", "runc": "runc", "cni": "containernetworking-plugins"}
 """Of Debian or Ubuntu, unpacked where they are not installed."""
 FOLDERS, CNI_FOLDER = ("usr/bin", "usr/sbin"), "usr/lib/cni"
