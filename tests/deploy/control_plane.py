@@ -1,7 +1,7 @@
 """A real Kubernetes control plane on this machine: etcd, API server, controllers, scheduler; nodes and pods are kwok's.
 
-kwok plays the kubelet: nodes are ready, pods become Ready, pods of Jobs complete. Nothing runs in them, so probes,
-networks and storage are not tested here.
+kwok plays the kubelet of its nodes: they are ready, pods become Ready, pods of Jobs complete. Nothing runs in them; a
+node that runs pods is `node.py`'s.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ class Cluster:
 
     kubeconfig: Path
     tools: Tools
+
+    @property
+    def kubelet_client(self) -> Path:
+        """The key with which the API server shows itself to a kubelet; its certificate lies beside it as .crt."""
+        return self.kubeconfig.parent / "kubelet-client.key"
 
     def kubectl(self, *arguments: str | Path, text: str = "") -> str:
         """What kubectl prints. Raises CalledProcessError with its error output in the message."""
@@ -65,19 +70,21 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(tools: Tools, folder: Path) -> Iterator[Cluster]:
-    """A control plane with two nodes, one of them with eight GPUs, while the block runs."""
-    token, port = secrets.token_hex(16), free_port()
-    cluster = Cluster(_write_kubeconfig(folder, token=token, port=port), tools)
+def running_cluster(
+    tools: Tools, folder: Path, *, address: str = "127.0.0.1", nodes: Mapping[str, dict[str, str]] = NODES
+) -> Iterator[Cluster]:
+    """A control plane with kwok's nodes (two, one of them with eight GPUs) while the block runs."""
+    token, server = secrets.token_hex(16), f"{address}:{free_port(address)}"
+    cluster = Cluster(_write_kubeconfig(folder, token=token, server=server), tools)
     with contextlib.ExitStack() as processes:
-        for name, arguments in _commands(folder, token=token, port=port, tools=tools).items():
+        for name, arguments in _commands(cluster, token=token, server=server).items():
             process = start([str(tools.binary(name)), *arguments], log=folder / f"{name}.log")
             processes.callback(stop, process)
             if name == "kube-apiserver":
                 await_up(lambda: "ok" in cluster.kubectl("get", "--raw", "/readyz"), log=folder / f"{name}.log")
-        for name, extended in NODES.items():
+        for name, extended in nodes.items():
             cluster.kubectl("apply", "-f", "-", text=json.dumps(_node(name, extended)))
-        await_up(lambda: len(_ready_nodes(cluster)) == len(NODES), log=folder / "kwok.log")
+        await_up(lambda: len(_ready_nodes(cluster)) == len(nodes), log=folder / "kwok.log")
         yield cluster
 
 
@@ -90,15 +97,20 @@ def apply_crds(cluster: Cluster, *projects: str) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 
 
-def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str, Sequence[str]]:
+def _commands(cluster: Cluster, *, token: str, server: str) -> dict[str, Sequence[str]]:
     """The command lines in the order in which they start."""
+    folder = cluster.kubeconfig.parent
+    address, port = server.rsplit(":", 1)
     etcd, peer = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
     tokens, key, public = folder / "tokens.csv", folder / "account.key", folder / "account.pub"
     tokens.write_text(f'{token},admin,admin,"system:masters"\n')
     openssl("genrsa", "-out", key, "2048")
     openssl("rsa", "-in", key, "-pubout", "-out", public)
+    client = cluster.kubelet_client
+    certificate = client.with_suffix(".crt")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=api", "-keyout", client, "-out", certificate)
     stages = folder / "stages.yaml"
-    stages.write_text(_stages(tools.stages))
+    stages.write_text(_stages(cluster.tools.stages))
     kubeconfig = str(folder / "kubeconfig")
     return {
         "etcd": (
@@ -107,10 +119,12 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
             f"--initial-cluster=default={peer}",
         ),
         "kube-apiserver": (
-            *(f"--etcd-servers={etcd}", f"--secure-port={port}", "--bind-address=127.0.0.1"),
+            *(f"--etcd-servers={etcd}", f"--secure-port={port}", f"--bind-address={address}"),
             *(f"--cert-dir={folder / 'certificates'}", f"--token-auth-file={tokens}"),
             *_aggregation(folder / "aggregation"),
-            *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--advertise-address=127.0.0.1"),
+            *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", f"--advertise-address={address}"),
+            *(f"--kubelet-client-certificate={certificate}", f"--kubelet-client-key={client}"),
+            "--kubelet-preferred-address-types=InternalIP",
             *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={public}"),
             # Debian's etcd 3.4 cannot stream a list: clients would ask, be refused, and wait ten seconds each time.
             "--feature-gates=WatchList=false,SizeBasedListCostEstimate=false",
@@ -127,8 +141,8 @@ def _commands(folder: Path, *, token: str, port: int, tools: Tools) -> dict[str,
         ),
         "kube-scheduler": (f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"),
         "kwok": (
-            *(f"--kubeconfig={kubeconfig}", "--manage-all-nodes=true", f"--config={stages}"),
-            "--node-ip=127.0.0.1",
+            *(f"--kubeconfig={kubeconfig}", f"--config={stages}", "--node-ip=127.0.0.1"),
+            *("--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"),
         ),
     }
 
@@ -180,15 +194,15 @@ def _ready_nodes(cluster: Cluster) -> list[str]:
     ]
 
 
-def _write_kubeconfig(folder: Path, *, token: str, port: int) -> Path:
+def _write_kubeconfig(folder: Path, *, token: str, server: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "kubeconfig"
     # The server makes its own certificate as it starts; it listens on this machine alone.
-    server = {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
+    endpoint = {"server": f"https://{server}", "insecure-skip-tls-verify": True}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "test", "cluster": server}],
+        "clusters": [{"name": "test", "cluster": endpoint}],
         "users": [{"name": "admin", "user": {"token": token}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
         "current-context": "test",

@@ -50,8 +50,8 @@ def await_up(is_up: Callable[[], bool], *, log: Path) -> None:
         time.sleep(0.2)
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port of an address of this machine that nobody listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])

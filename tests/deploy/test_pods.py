@@ -150,3 +150,13 @@ def test_database_is_reached_by_controller_gateway_and_hooks_alone() -> None:
     ]
     assert [p["metadata"]["name"] for p in reaching] == [f"{RELEASE}-mendloop-sql"]
     assert reaching[0]["spec"]["podSelector"]["matchExpressions"][0]["values"] == ["controller", "gateway", "hook"]
+
+
+def test_broker_for_trying_reaches_itself_by_name() -> None:
+    # It writes transactions' markers to its own advertised address: denied, no transaction would ever end.
+    dev = of_kind(rendered("dev"), "NetworkPolicy")["dev"]["spec"]
+    assert dev["policyTypes"] == ["Ingress", "Egress"]
+    ports = {port["port"] for rule in dev["egress"] for port in rule["ports"]}
+    assert ports == {53, 9092}
+    itself = next(rule for rule in dev["egress"] if rule["ports"][0]["port"] == 9092)
+    assert itself["to"][0]["podSelector"]["matchLabels"]["mendloop/dev"] == "kafka"

@@ -1,8 +1,8 @@
 """Builds the real Kubernetes tools that the tests of the chart use, from their Go modules, into the cache.
 
 `python tests/deploy/tools.py` builds what is missing, `tools.py helm kubeconform` these two alone. Needs a Go toolchain
-and the Go module proxy, and for etcd a Debian or Ubuntu; no root and no container engine. Minutes on two quiet cores;
-afterwards nothing is built again.
+and the Go module proxy, and for etcd, containerd and runc a Debian or Ubuntu; no root and no container engine. Minutes
+on two quiet cores; afterwards nothing is built again.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ KEDA_SCALERS = {
     "cpu_memory_scaler.go": ("NewCPUMemoryScaler",),
 }
 """What stays of KEDA's sources of lag, by file: half of what there is to compile belongs to the others (cloud SDKs)."""
+NODE_COMPONENTS = ("kubelet", "kube-proxy")
+OWN = {"dns": "github.com/coredns/coredns v1.12.4", "pause": ""}
+"""Programs in `go/`, each with the module that it needs: a cluster's names, and what holds a pod's namespaces."""
+NODE_PACKAGES = {"containerd": "containerd", "runc": "runc", "cni": "containernetworking-plugins"}
+"""Of Debian or Ubuntu, unpacked where they are not installed."""
+FOLDERS, CNI_FOLDER = ("usr/bin", "usr/sbin"), "usr/lib/cni"
 ETCD_PACKAGE = "etcd-server"
 """Of Debian or Ubuntu, for 13 s instead of a minute of compiling; unpacked, not installed."""
 CRDS = {
@@ -79,6 +85,26 @@ class Tools:
         names += [f"CRDs of {name}" for name in CRDS if not (self.crds / name).is_dir()]
         return (*names, *([] if self.stages.is_dir() else ["stages"]), *([] if self.swagger.is_file() else ["swagger"]))
 
+    @property
+    def node_path(self) -> str:
+        """A PATH with containerd and runc: this machine's, else the unpacked ones."""
+        return os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin", *(str(self._unpacked(f)) for f in FOLDERS)])
+
+    @property
+    def cni(self) -> Path:
+        """The folder of the CNI plugins."""
+        installed = Path("/", CNI_FOLDER)
+        return installed if (installed / "ptp").is_file() else self._unpacked(CNI_FOLDER)
+
+    def missing_for_node(self) -> tuple[str, ...]:
+        """Names of what a node needs beside the control plane and is not there."""
+        names = [name for name in (*NODE_COMPONENTS, *OWN) if not self.binary(name).is_file()]
+        names += [name for name in ("containerd", "runc") if shutil.which(name, path=self.node_path) is None]
+        return (*names, *([] if (self.cni / "ptp").is_file() else ["cni"]))
+
+    def _unpacked(self, folder: str) -> Path:
+        return self.root / "packages" / folder
+
 
 def tools() -> Tools:
     """The tools in this user's cache (MENDLOOP_CACHE, else ~/.cache/mendloop)."""
@@ -99,6 +125,11 @@ def build(target: Tools, *, only: Sequence[str] = ()) -> None:
     if only:
         return
     _take_etcd(target)
+    for name in NODE_PACKAGES:
+        if name in target.missing_for_node():
+            _unpack(NODE_PACKAGES[name], target.root / "packages")
+    for name in OWN:
+        _build_own(target, name)
     _build_components(target)
     _build_keda(target)
 
@@ -120,14 +151,14 @@ def _copy_sources(target: Tools) -> None:
 
 def _build_components(target: Tools) -> None:
     """Kubernetes cannot be `go install`ed (its go.mod replaces 31 modules by folders): a module of ours builds it."""
-    todo = [name for name in COMPONENTS if not target.binary(name).is_file()]
+    todo = [name for name in (*COMPONENTS, *NODE_COMPONENTS) if not target.binary(name).is_file()]
     if not todo:
         return
     module = target.root / "module"
     module.mkdir(exist_ok=True)
     published = (_downloaded(f"k8s.io/kubernetes@v{KUBERNETES}") / "go.mod").read_text()
     (module / "go.mod").write_text(_scratch_module(published))
-    imports = "".join(f'\t_ "k8s.io/kubernetes/cmd/{name}"\n' for name in COMPONENTS)
+    imports = "".join(f'\t_ "k8s.io/kubernetes/cmd/{name}"\n' for name in (*COMPONENTS, *NODE_COMPONENTS))
     (module / "tools.go").write_text(f"//go:build tools\n\npackage tools\n\nimport (\n{imports})\n")
     _go("mod", "tidy", at=module)
     version = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES}"
@@ -169,10 +200,28 @@ def _take_etcd(target: Tools) -> None:
         target.binary("etcd").symlink_to(found)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        subprocess.run(["apt-get", "download", "-qq", ETCD_PACKAGE], cwd=scratch, check=True)
-        package = next(Path(scratch).glob("*.deb"))
-        subprocess.run(["dpkg", "-x", package, scratch], check=True)
+        _unpack(ETCD_PACKAGE, Path(scratch))
         shutil.copy(Path(scratch, "usr", "bin", "etcd"), target.binary("etcd"))
+
+
+def _unpack(package: str, folder: Path) -> None:
+    """A Debian package's files, without installing it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        subprocess.run(["apt-get", "download", "-qq", package], cwd=scratch, check=True)
+        subprocess.run(["dpkg", "-x", next(Path(scratch).glob("*.deb")), folder], check=True)
+
+
+def _build_own(target: Tools, name: str) -> None:
+    """A program of `go/`, in a module of its own in the cache."""
+    if target.binary(name).is_file():
+        return
+    module = target.root / f"module-{name}"
+    module.mkdir(exist_ok=True)
+    needed = f"require {OWN[name]}\n" if OWN[name] else ""
+    (module / "go.mod").write_text(f"module mendloop.local/{name}\n\ngo 1.24.0\n\n{needed}")
+    shutil.copy(Path(__file__).parent / "go" / name / "main.go", module)
+    _go("mod", "tidy", at=module)
+    _go("build", "-ldflags", "-s -w", "-o", target.binary(name), ".", at=module)
 
 
 def _scratch_module(published: str) -> str:
@@ -221,7 +270,7 @@ def _go(*arguments: str | Path, at: Path | None = None, **environment: str) -> s
 
 
 if __name__ == "__main__":
-    if tools().missing() and shutil.which("go") is None:
+    if (tools().missing() or tools().missing_for_node()) and shutil.which("go") is None:
         sys.exit(f"{', '.join(tools().missing())}: cannot be built without a Go toolchain on the PATH")
     build(tools(), only=sys.argv[1:])
     print(tools().root)

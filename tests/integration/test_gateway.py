@@ -264,6 +264,39 @@ def test_process_tells_its_port_serves_and_ends_on_sigterm(tmp_path: Path) -> No
     assert token.encode() not in log
 
 
+def test_gateway_lives_while_its_broker_is_away(tmp_path: Path) -> None:
+    with socket.socket() as nobody:  # bound, never listening: every connection is refused
+        nobody.bind(("127.0.0.1", 0))
+        metrics_file = tmp_path / "metrics"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MENDLOOP_")} | {
+            "MENDLOOP_BUS": f"kafka:127.0.0.1:{nobody.getsockname()[1]}",
+            "MENDLOOP_ARTIFACTS_URI": str(tmp_path / "artifacts"),
+            "MENDLOOP_SEALED_ARTIFACTS_URI": str(tmp_path / "sealed"),
+            "MENDLOOP_DATABASE_URL": f"sqlite:///{tmp_path / 'gateway.db'}",
+            "MENDLOOP_WORK_DIR": str(tmp_path),
+            "MENDLOOP_METRICS_PORT": str(free_port()),
+            "MENDLOOP_METRICS_PORT_FILE": str(metrics_file),
+        }
+        log = tmp_path / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen([sys.executable, "-m", "mendloop.gateway"], env=environment, stderr=output)
+        try:
+            wait_until(lambda: log.read_text().count("the bus is away") > 1 or process.poll(), deadline_s=60)
+            assert process.poll() is None, log.read_text()
+            url = f"http://127.0.0.1:{metrics_file.read_text()}"
+            assert httpx.get(f"{url}/healthz", timeout=20).status_code == 200
+            assert httpx.get(f"{url}/readyz", timeout=20).status_code == 503
+        finally:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def test_stream_ends_when_its_key_is_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "RECHECK_S", 0.1)
     parts = gateway(tmp_path, is_open=False, keep_alive_s=0.1)

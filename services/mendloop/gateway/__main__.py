@@ -12,16 +12,19 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from mendloop.bus.base import Bus
 from mendloop.bus.disks import local_places, watch_disks
+from mendloop.bus.runtime import BUS_RETRY_S
 from mendloop.bus.wiring import open_bus, open_store
 from mendloop.core.contracts import GATEWAY, all_topics
-from mendloop.core.errors import InvalidRecipe
+from mendloop.core.errors import InvalidRecipe, Retryable
 from mendloop.core.telemetry import Telemetry, log_to_stderr
 from mendloop.database.engine import open_engine
 from mendloop.gateway.adapters.access import open_access
@@ -99,10 +102,11 @@ def main() -> None:
     if words:
         return
     telemetry = Telemetry(GATEWAY)
+    _serve_metrics(settings, telemetry)  # first: whoever probes must see a gateway that waits for its bus as alive
     bus = open_bus(settings.bus, options=settings.bus_options)
     history = open_bus(settings.bus, options=settings.bus_options)
     pages = SharedPages(history)
-    bus.ensure_topics(all_topics())
+    _await_topics(bus, telemetry)
     store = open_store(settings.artifacts_uri)
     submission = Submission(bus, store, open_store(settings.sealed_artifacts_uri), settings.models_dir)
     keep = Keep(runs=settings.keep_runs, days=settings.keep_days)
@@ -154,7 +158,8 @@ def main() -> None:
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     _leave_port(settings.port_file, port)
-    _serve_metrics(settings, telemetry, port=port)
+    if settings.metrics_port == 0:
+        _leave_port(settings.metrics_port_file, port)
     log.info("service starts", extra={"bus": settings.bus, "host": settings.host, "port": port})
     _announce(settings, port=port, token=token)
     config = uvicorn.Config(
@@ -268,9 +273,21 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve_metrics(settings: GatewaySettings, telemetry: Telemetry, *, port: int) -> None:
+def _await_topics(bus: Bus, telemetry: Telemetry) -> None:
+    """Wait for a bus that is away, as the services do; a broker may start beside the gateway."""
+    while True:
+        try:
+            bus.ensure_topics(all_topics())
+            return
+        except Retryable as error:
+            telemetry.bus_failed()
+            log.warning("the bus is away", extra={"service": GATEWAY, "reason": str(error)})
+            time.sleep(BUS_RETRY_S)
+
+
+def _serve_metrics(settings: GatewaySettings, telemetry: Telemetry) -> None:
+    """A second server for metrics and health, where one is asked for; else the gateway's own port has the pages."""
     if settings.metrics_port == 0:
-        _leave_port(settings.metrics_port_file, port)
         return
     server = telemetry.serve(host=settings.metrics_host, port=settings.metrics_port)
     _leave_port(settings.metrics_port_file, server.server_address[1])
