@@ -18,11 +18,11 @@ _OF_ONE_SERVICE = (
     "access address_rate allowed_hosts body_timeout_s cache candidate_limit corpus_sample cors_origins"
     " credential_rate database_url embedder failure_sample fit_sample fruitless_limit grpc_port grpc_port_file"
     " host keep_alive_s keep_days keep_runs max_body_bytes max_streams models_dir oidc_algorithms oidc_audience"
-    " oidc_issuer oidc_jwks_url oidc_name_claim oidc_runs oidc_runs_claim oidc_scope_claim oidc_scopes port port_file public_url"
-    " sealed_artifacts_uri source_stall_s survivor_limit tls_cert_file tls_key_file token token_file torch_threads"
-    " trainer_peak_flops trainer_processes trainer_strategy trusted_proxies vllm_api_key vllm_arguments vllm_dtype"
-    " vllm_python vllm_url webhook_allow_http webhook_allowed_networks webhook_keys webhook_limit"
-    " webhook_retry_for_s webhook_timeout_s"
+    " oidc_issuer oidc_jwks_url oidc_name_claim oidc_runs oidc_runs_claim oidc_scope_claim oidc_scopes port"
+    " port_file public_url sealed_artifacts_uri source_stall_s survivor_limit tls_cert_file tls_key_file token"
+    " token_file torch_threads trainer_peak_flops trainer_processes trainer_strategy trusted_proxies vllm_api_key"
+    " vllm_arguments vllm_dtype vllm_python vllm_url webhook_allow_http webhook_allowed_networks webhook_keys"
+    " webhook_limit webhook_retry_for_s webhook_timeout_s"
 )
 """Settings of single services, so that all of them can share one environment. A test compares with their classes."""
 
