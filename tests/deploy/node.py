@@ -327,7 +327,7 @@ def _cgroup(name: str) -> Iterator[str]:
 
 
 def _remove_cgroup(folder: Path) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + START_DEADLINE_S  # under a load of 60, twenty seconds were too few
     while folder.exists():
         for inner, _, _ in os.walk(folder, topdown=False):
             with contextlib.suppress(OSError):  # busy while the kernel still ends its processes
