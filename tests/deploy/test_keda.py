@@ -33,7 +33,7 @@ from mendloop.v1 import evaluation_pb2, intervention_pb2, loop_pb2
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1800)]
 CACHE = Path(os.environ.get("MENDLOOP_CACHE") or DEFAULT_CACHE)
 NAMESPACE, RELEASE = "loops", "r"
-eventually = partial(wait_until, deadline_s=180, every_s=0.5)  # each look is a kubectl
+eventually = partial(wait_until, deadline_s=400, every_s=0.5)  # each look is a kubectl
 POLLS = 5
 """Looks at the lag after which what did not happen will not."""
 SCALED = ("evaluator", "diagnostician", "data-generator", "controller")
@@ -151,13 +151,15 @@ def scene(cluster: Cluster, broker: Broker, tmp_path: Path) -> Iterator[Scene]:
     kafka = {"bootstrapServers": broker.bootstrap, "namePrefix": prefix}
     values.write_text(yaml.safe_dump({**VALUES_HERE, "kafka": kafka}))
     files, where = ("-f", VALUES["small"], "-f", values), ("--namespace", NAMESPACE)
-    cluster.helm("install", RELEASE, CHART, *files, *where, "--wait", "--timeout", "300s")
-    scene = Scene(cluster, KafkaBus(broker.bootstrap, options=options))
-    eventually(lambda: all(scene.replicas(service) == 0 for service in SCALED))
-    yield scene
-    scene.bus.close()
-    cluster.helm("uninstall", RELEASE, *where, "--wait")
-    eventually(lambda: not cluster.items("pods,scaledjobs,scaledobjects", namespace=NAMESPACE))
+    try:
+        cluster.helm("install", RELEASE, CHART, *files, *where, "--wait", "--timeout", "300s")
+        with contextlib.closing(KafkaBus(broker.bootstrap, options=options)) as bus:
+            scene = Scene(cluster, bus)
+            eventually(lambda: all(scene.replicas(service) == 0 for service in SCALED))
+            yield scene
+    finally:
+        cluster.helm("uninstall", RELEASE, *where, "--ignore-not-found", "--wait")
+        eventually(lambda: not cluster.items("pods,scaledjobs,scaledobjects", namespace=NAMESPACE))
 
 
 def publish_shards(scene: Scene, count: int) -> int:
