@@ -28,12 +28,12 @@ from mendloop.core.contracts import SERVICES
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = Path(__file__).parent / "standins"
 BASE = "localhost/mendloop-python-standin:bookworm"
-PACKAGES = ("ca-certificates", "netbase", "tzdata", "python3-venv", "python-is-python3")
+PACKAGES = ("ca-certificates", "netbase", "tzdata", "python3-dev", "python3-venv", "python-is-python3")
 """What python:3.11-slim has and a minimal Debian lacks."""
 THIRD_PARTY = {"kafka": "kafkaImage", "postgres": "postgresImage"}
 """Images of others, by the value of the chart that names them."""
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-PIP, UV, UV_CACHE = "/etc/pip.conf", "/etc/uv/uv.toml", "/root/.cache/uv"
+PIP, UV = "/etc/pip.conf", "/etc/uv/uv.toml"
 ENGINE_ARGUMENTS = ("--isolation", "chroot", "--network", "host")
 
 
@@ -80,7 +80,6 @@ def make_base() -> str:
         for path in (PIP, UV):
             (debian / path[1:]).parent.mkdir(parents=True, exist_ok=True)
             (debian / path[1:]).touch()
-        (debian / UV_CACHE[1:]).mkdir(parents=True)
         file = Path(scratch, "Dockerfile")
         file.write_text(
             'FROM scratch\nCOPY . /\nENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nCMD ["python3"]\n'
@@ -121,7 +120,7 @@ def canonical(image: str) -> str:
 
 
 def host_settings(scratch: Path) -> list[str]:
-    """Volumes that let pip and uv inside a step reach what they reach here: certificates, indexes, uv's downloads.
+    """Volumes that let pip and uv inside a step reach what they reach here: certificates and indexes.
 
     Volumes of a build are no part of the image; environment variables would be.
     """
@@ -129,6 +128,7 @@ def host_settings(scratch: Path) -> list[str]:
     pip.read(PIP)
     if not pip.has_section("global"):
         pip.add_section("global")
+    pip.set("global", "cert", CERTIFICATES)
     for name in ("INDEX_URL", "EXTRA_INDEX_URL", "TRUSTED_HOST", "DEFAULT_TIMEOUT"):
         if value := os.environ.get(f"PIP_{name}"):
             pip.set("global", name.lower().replace("_", "-"), value)
@@ -141,9 +141,6 @@ def host_settings(scratch: Path) -> list[str]:
     certificates = os.environ.get("SSL_CERT_FILE") or CERTIFICATES
     if Path(certificates).is_file():
         volumes.append(f"{certificates}:{CERTIFICATES}:ro")
-    downloads = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
-    downloads.mkdir(parents=True, exist_ok=True)
-    volumes.append(f"{downloads}:{UV_CACHE}")
     return [word for volume in volumes for word in ("--volume", volume)]
 
 
