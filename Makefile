@@ -54,6 +54,9 @@ chart: setup ## write what the chart takes from the code: topics, readers, names
 kube-tools: setup ## build Helm, a Kubernetes control plane, kwok and kubeconform for the chart's tests (once, minutes)
 	PYTHONPATH=tests $(BIN)/python tests/deploy/tools.py
 
+images-local: setup ## build the services' images and stand-ins for Kafka's and PostgreSQL's as archives (root, buildah, debootstrap)
+	PYTHONPATH=tests $(BIN)/python tests/deploy/images.py $(NAMES)
+
 test-deploy: setup kube-tools ## what `make test` leaves: chart on a real API server, faults that reach a real Alertmanager, images
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests -m deploy
 
@@ -63,4 +66,4 @@ base-checkpoint: setup ## rebuild the SCAN base checkpoint that ships
 $(BUF):
 	npm install --silent --no-fund --no-audit --prefix $(CACHE)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 
-.PHONY: help setup demo test check protos baseline kafka vllm-cpu chart kube-tools test-deploy base-checkpoint
+.PHONY: help setup demo test check protos baseline kafka vllm-cpu chart kube-tools images-local test-deploy base-checkpoint

@@ -1,9 +1,8 @@
-"""Images without an engine: their files are linted and parsed, and what they install is installed here."""
+"""Images: their files are linted and parsed, and one is built and run, without a registry and a Docker engine."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import re
 import shutil
@@ -13,11 +12,12 @@ import tomllib
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from deploy import images
+from deploy.containers import configuration, mounted, running
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from waiting import wait_until
@@ -27,18 +27,8 @@ from mendloop.core.contracts import SERVICES
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "deploy" / "docker"
 FILES = sorted(DOCKER.glob("Dockerfile.*"))
+BUILD = images.build_module()
 IMAGES: dict[str, Any] = json.loads((DOCKER / "images.json").read_text())
-
-
-@pytest.fixture
-def build() -> ModuleType:
-    """deploy/docker/build.py, which is no package."""
-    spec = importlib.util.spec_from_file_location("build_images", DOCKER / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
@@ -53,7 +43,7 @@ def test_dockerfile_passes_hadolint(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_image_is_staged_and_ends_as_an_ordinary_user(path: Path) -> None:
     text = path.read_text()
-    assert re.findall(r"^FROM \S+ AS (\w+)", text, re.MULTILINE) == ["build", "run"]
+    assert re.findall(r"^FROM \S+ AS (\w+)", text, re.MULTILINE)[-2:] in (["build", "run"], ["vllm", "run"])
     assert re.findall(r"^USER (.+)", text, re.MULTILINE) == ["10001:10001"]
     assert "ARG SERVICE" in text.split("AS run")[1]
 
@@ -105,17 +95,65 @@ def needed_by(wanted: list[str], own: dict[str, list[str]]) -> set[str]:
     return found
 
 
-def test_a_release_refuses_a_base_without_digest(build: ModuleType) -> None:
+def test_a_release_refuses_a_base_without_digest_and_any_other_base() -> None:
     base = {"image": "python:3", "digest": None}
-    with pytest.raises(build.NotPinned, match="imagetools inspect python:3"):
-        build.base_image({"bases": {"python": base}}, is_release=True)
+    with pytest.raises(BUILD.NotPinned, match="imagetools inspect python:3"):
+        BUILD.base_image({"bases": {"python": base}}, is_release=True)
     pinned = {"bases": {"python": {**base, "digest": "sha256:12"}}}
-    assert build.base_image(pinned, is_release=True) == "python:3@sha256:12"
+    assert BUILD.base_image(pinned, is_release=True) == "python:3@sha256:12"
+    with pytest.raises(BUILD.NotPinned, match=r"localhost/mine: .*--base"):
+        BUILD.base_image(pinned, is_release=True, instead="localhost/mine")
+    assert BUILD.base_image(pinned, is_release=False, instead="localhost/mine") == "localhost/mine"
 
 
-def test_images_are_built_with_sbom_and_provenance(build: ModuleType) -> None:
-    for command in build.commands([], registry="reg", is_release=False, torch_index=""):
+def test_docker_builds_with_sbom_and_provenance_and_pushes_where_a_registry_is_named() -> None:
+    for build in BUILD.builds(registry="reg"):
+        (command,) = build.commands
         assert {"--sbom=true", "--provenance=mode=max", "--push"} <= set(command)
+        assert build.image == command[command.index("--tag") + 1]
+        assert build.image.startswith("reg/mendloop/")
+    assert "--load" in BUILD.builds(["gateway"])[0].commands[0]
+
+
+def test_buildah_builds_on_the_base_given_with_what_it_is_given_and_pushes_apart() -> None:
+    arguments = ("--isolation", "chroot")
+    (kept,) = BUILD.builds(["gateway"], engine="buildah", base="localhost/mine", engine_arguments=arguments)
+    assert kept.commands[0][:5] == ("buildah", "build", "--layers", *arguments)
+    assert {
+        "PYTHON_IMAGE=localhost/mine",
+        "SERVICE=gateway",
+        f"EXTRAS={IMAGES['services']['gateway']['extras']}",
+    } < set(kept.commands[0])
+    assert len(kept.commands) == 1
+    (pushed,) = BUILD.builds(["gateway"], engine="buildah", registry="reg")
+    assert pushed.commands[1] == ("buildah", "push", pushed.image)
+
+
+def test_a_failed_build_names_the_image_and_the_step(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text("#!/bin/sh\necho '[1/2] STEP 1/9: FROM x'\necho '[1/2] STEP 2/9: RUN false'\necho why\nexit 3\n")
+    engine.chmod(0o755)
+    shown: list[str] = []
+    with pytest.raises(BUILD.BuildFailed, match=r"reg/x:1: .* exited 3 at: \[1/2\] STEP 2/9: RUN false"):
+        BUILD.run(BUILD.Build("reg/x:1", ((str(engine),),)), show=shown.append)
+    assert "why" in shown
+
+
+def test_the_step_that_failed_is_found_among_those_that_docker_runs_side_by_side() -> None:
+    steps = BUILD.Steps()
+    for line in ("#7 [build 4/9] RUN uv", "#8 [run 2/4] RUN groupadd", "#7 ERROR: exit code: 2", "#8 CANCELED"):
+        steps.read(line)
+    assert steps.failed == "[build 4/9] RUN uv"
+
+
+def test_images_of_others_have_whole_names() -> None:
+    names = ("postgres:17", "apache/kafka:4.1.0", "registry.example/a/b:1", "localhost:5000/a")
+    assert [images.canonical(name) for name in names] == [
+        "docker.io/library/postgres:17",
+        "docker.io/apache/kafka:4.1.0",
+        "registry.example/a/b:1",
+        "localhost:5000/a",
+    ]
 
 
 def test_composed_services_are_the_services_as_safe_as_in_the_chart() -> None:
@@ -155,46 +193,40 @@ def test_compose_file_is_one_for_docker_itself() -> None:
 
 @pytest.mark.deploy
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_what_the_gateways_image_installs_runs_and_knows_its_parts(tmp_path: Path) -> None:
-    source, venv = tmp_path / "source", tmp_path / "venv"
-    for name in ("pyproject.toml", "README.md", "LICENSE", "services", "deploy/docker"):
-        target = source / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, target)
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    subprocess.run([venv / "bin" / "pip", "install", "-q", "uv==0.13.9"], check=True)
-    extras = IMAGES["services"]["gateway"]["extras"]
-    subprocess.run(["sh", "deploy/docker/install.sh", venv, extras], cwd=source, check=True)
-
-    parts = {part["name"] for part in json.loads((venv / "share/sbom/mendloop.cdx.json").read_text())["components"]}
-    assert {"mendloop", "fastapi", "kafka-python", "s3fs"} <= parts
-    assert not {"torch", "uv", "cyclonedx-bom"} & parts
-    assert_gateway_runs(venv / "bin" / "python", tmp_path)
-
-
-def assert_gateway_runs(python: Path, folder: Path) -> None:
-    port_file = folder / "port"
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    settings = {"MENDLOOP_PORT": "0", "MENDLOOP_PORT_FILE": str(port_file), "MENDLOOP_WORK_DIR": str(folder)}
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [python, "-m", "mendloop.gateway"],
-            env={**environment, **settings},
-            cwd=folder,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        wait_until(lambda: port_file.exists() or process.poll() is not None, deadline_s=240)
+@pytest.mark.timeout(1800)
+def test_the_gateways_image_is_built_and_runs_with_the_rights_that_the_chart_leaves(tmp_path: Path) -> None:
+    if reason := images.missing():
+        pytest.skip(reason)
+    image = images.build("gateway")
+    settings = {"MENDLOOP_PORT": "0", "MENDLOOP_PORT_FILE": "/work/port"}
+    work, log = tmp_path / "work", tmp_path / "log"
+    with running(image, work=work, log=log, environment=settings) as process:
+        wait_until(lambda: (work / "port").exists() or process.poll() is not None, deadline_s=240)
         assert process.poll() is None, log.read_text()
-        url = f"http://127.0.0.1:{port_file.read_text()}/healthz"
+        url = f"http://127.0.0.1:{(work / 'port').read_text()}/healthz"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert answer.status == 200
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+    assert process.returncode == 0, log.read_text()
+    assert not re.search("Read-only file system|Permission denied", log.read_text())
+    assert {path.stat().st_uid for path in work.rglob("*")} == {10001}
+
+
+@pytest.mark.deploy
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_gateways_image_knows_its_parts_and_nothing_of_the_machine_that_built_it(tmp_path: Path) -> None:
+    if reason := images.missing():
+        pytest.skip(reason)
+    image = images.build("gateway")
+    with mounted(image) as root:
+        bill = json.loads((root / "opt/mendloop/share/sbom/mendloop.cdx.json").read_text())
+        left = [(root / path[1:]).read_bytes() for path in (images.PIP, images.UV)]
+        certificates = (root / images.CERTIFICATES[1:]).read_bytes()
+    parts = {part["name"] for part in bill["components"]}
+    assert {"mendloop", "fastapi", "kafka-python", "s3fs"} <= parts
+    assert not {"torch", "pip", "uv", "cyclonedx-bom"} & parts
+    assert left == [b"", b""]
+    with mounted(images.BASE) as root:
+        assert certificates == (root / images.CERTIFICATES[1:]).read_bytes()
+    names = {variable.partition("=")[0] for variable in configuration(image)["Env"]}
+    assert not {name for name in names if name.startswith(("PIP_", "UV_", "SSL_", "HTTP"))}
