@@ -119,6 +119,10 @@ class Pods:
             wait_until(pod.is_ready, deadline_s=START_S, every_s=0.2)
             self.running[pod.service] = pod
 
+    def add(self, service: str, release: Release) -> None:
+        """Start one service alone."""
+        self.running[service], _ = self._ready(release, service)
+
     def roll(self, service: str, release: Release) -> Pod:
         """Replace a service's pod as its Deployment's strategy says; gives the one that went."""
         before, began_at = self.running[service], time.time()

@@ -157,14 +157,19 @@ class Namespace:
 
     def told(self, run_id: str) -> Told:
         """What the run left."""
-        document, events = self.document(run_id), self.committed(run_id)
+        document = self.document(run_id)
         return Told(
             document["outcome"],
             document["gate_decision"],
             tuple(sorted((v["slice"], v["cause"]) for v in document["verdicts"])),
             document["checkpoint"],
-            Counter((event.message.DESCRIPTOR.name, event.message.position.round) for event in events),
+            self.kinds(run_id),
         )
+
+    def kinds(self, run_id: str) -> Counter[tuple[str, int]]:
+        """How many events of a type and round the log holds."""
+        events = self.committed(run_id)
+        return Counter((event.message.DESCRIPTOR.name, event.message.position.round) for event in events)
 
     def document(self, run_id: str) -> Document:
         """The run as its report has it."""
