@@ -15,6 +15,7 @@ from deploy.tools import tools
 
 REGISTRY = "mendloop.local"
 """A name that no registry has; kubelet never pulls what is there."""
+STORES = ("kafka", "postgres")
 MANIFEST, CONFIG, LAYER = (
     f"application/vnd.oci.image.{what}" for what in ("manifest.v1+json", "config.v1+json", "layer.v1.tar+gzip")
 )
@@ -65,12 +66,19 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
     return packed.getvalue()
 
 
-def kept_images(services: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Archives in the cache of the services' images, Kafka's and PostgreSQL's; the names of those that are missing."""
-    folder = images_folder()
-    names = [*services, "kafka", "postgres"]
-    there = {name: folder / f"{name}.tar" for name in names}
-    return [path for path in there.values() if path.is_file()], [n for n, path in there.items() if not path.is_file()]
+def kept_images(services: Iterable[str], *, version: str) -> tuple[list[Path], list[str]]:
+    """Archives in the cache: services' images of this version, Kafka's and PostgreSQL's; names of those missing."""
+    there = {name: images_folder() / f"{name}.tar" for name in (*services, "kafka", "postgres")}
+    of_this = {name: path.is_file() and (name in STORES or _is_of(path, version)) for name, path in there.items()}
+    return [there[name] for name, is_it in of_this.items() if is_it], [n for n, is_it in of_this.items() if not is_it]
+
+
+def _is_of(archive: Path, version: str) -> bool:
+    """Whether a docker archive holds an image with this tag."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest is not None
+        return any(tag.endswith(f":{version}") for entry in json.load(manifest) for tag in entry["RepoTags"])
 
 
 def images_folder() -> Path:
