@@ -11,7 +11,8 @@ set -- --python "$venv/bin/python" --constraint "$here/constraints.txt"
 if [ -n "$torch_index" ]; then
     set -- "$@" --extra-index-url "$torch_index" --index-strategy unsafe-best-match
 fi
-"$uv" pip install --quiet "$@" ".[$extras]"
+# Compiled now, or every container compiles what it imports: the root is read-only then.
+"$uv" pip install --quiet --compile-bytecode "$@" ".[$extras]"
 # The SBOM tool has an environment of its own: what it brings is no part of the image.
 scratch=$(mktemp -d)
 "$uv" venv --quiet --python "$venv/bin/python" "$scratch/tool"

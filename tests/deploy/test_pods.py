@@ -160,3 +160,9 @@ def test_broker_for_trying_reaches_itself_by_name() -> None:
     assert ports == {53, 9092}
     itself = next(rule for rule in dev["egress"] if rule["ports"][0]["port"] == 9092)
     assert itself["to"][0]["podSelector"]["matchLabels"]["mendloop/dev"] == "kafka"
+
+
+def test_no_service_is_process_1_of_its_container(values: str) -> None:
+    specs = {name: spec for name, spec in our_pods(values).items() if name.rpartition("mendloop-")[2] in SERVICES}
+    assert len(specs) == len(SERVICES)
+    assert all(spec["shareProcessNamespace"] is True for spec in specs.values())

@@ -349,6 +349,9 @@ spec:
   serviceAccountName: {{ $full }}
   automountServiceAccountToken: false
   enableServiceLinks: false
+  # Process 1 of a container ignores SIGTERM until it handles it: a pod that still imports its libraries would use up its
+  # whole grace period. In a shared namespace the pod's own process is 1.
+  shareProcessNamespace: true
 {{- if $isJob }}
   restartPolicy: Never
 {{- end }}
