@@ -17,7 +17,7 @@ class Settings(ServiceSettings):
     candidate_limit: int = Field(_DEFAULT.candidates, ge=1, description="Candidates looked at per source and slice.")
     survivor_limit: int = Field(_DEFAULT.survivors, ge=1, description="Candidates among which the selection chooses.")
     fruitless_limit: int = Field(_DEFAULT.fruitless, ge=1, description="Dropped candidates in a row that end a source.")
-    source_stall_s: float = Field(15.0, gt=0, description="Seconds without a candidate after which a source is left.")
+    source_stall_s: float = Field(120.0, gt=0, description="Seconds without a candidate after which a source is left.")
 
     @property
     def limits(self) -> Limits:
