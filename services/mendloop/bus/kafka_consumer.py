@@ -248,8 +248,10 @@ class KafkaMember:
         if time.monotonic() - self._trailed_at < TRAILING_EVERY_S or not self._is_stable():
             return
         self._trailed_at = time.monotonic()
-        positions = {place: self._consumer.position(place, timeout_ms=ANSWER_DEADLINE_MS) for place in self._quiet()}
-        ends = {place: end for place, end in positions.items() if end is not None and end > self._passed.get(place, -1)}
+        # Not `position`: it walks over all partitions, and may ask the broker, for each one that it is asked about.
+        positions = self._consumer._subscription.all_consumed_offsets()
+        ends = {place: positions[place].offset for place in self._quiet() & positions.keys()}
+        ends = {place: end for place, end in ends.items() if end > self._passed.get(place, -1)}
         if not ends:
             return
         with contextlib.suppress(kafka_errors.KafkaError):  # a rebalance; a second later it is tried again
