@@ -51,11 +51,12 @@ def _mend(monkeypatch: pytest.MonkeyPatch, home: Path, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_run_goes_to_mlflows_file_store_once(
+def test_run_goes_to_mlflow_once(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracking = pytest.importorskip("mlflow.tracking", reason="mlflow is not installed (extra mlflow)")
-    uri = (tmp_path / "mlruns").as_uri()
+    monkeypatch.chdir(tmp_path)  # MLflow puts artifacts of a database store below the working directory
+    uri = "sqlite:///mlflow.db"
     assert _mend(monkeypatch, home, "r1", "--to", "mlflow", "--tracking-uri", uri, "--project", "loop") == 0
     said = capsys.readouterr().out
     assert "run r1 is MLflow's run" in said
@@ -72,6 +73,14 @@ def test_run_goes_to_mlflows_file_store_once(
     assert "verb=jump" in page
     assert _mend(monkeypatch, home, "r1", "--to", "mlflow", "--tracking-uri", uri, "--project", "loop") == 0
     assert "nothing was sent" in capsys.readouterr().out
+
+
+def test_a_store_that_mlflow_does_not_take_is_refused_in_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow.tracking", reason="mlflow is not installed (extra mlflow)")
+    assert _mend(monkeypatch, home, "r1", "--to", "mlflow", "--tracking-uri", "carrier-pigeon://x") == 1
+    assert "--tracking-uri carrier-pigeon://x:" in capsys.readouterr().err
 
 
 def test_run_is_written_for_wandb_without_a_network(

@@ -17,14 +17,19 @@ RUN_TAG = "mendloop.run_id"
 def export(record: RunRecord, *, report: str, tracking_uri: str, experiment: str) -> tuple[str, bool]:
     """MLflow's id of the run, and whether it was made now: a run that is there already stays as it is.
 
-    report is the run's page (HTML), logged as report.html. Raises InvalidRecipe where MLflow is not installed.
+    report is the run's page (HTML), logged as report.html. Raises InvalidRecipe where MLflow is not installed, or
+    does not take the store.
     """
     try:
         from mlflow.entities import Metric, Param, RunTag
+        from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     except ImportError as error:
         raise InvalidRecipe("MLflow is not installed: pip install 'mendloop[mlflow]'") from error
-    client = MlflowClient(tracking_uri=tracking_uri or None)
+    try:
+        client = MlflowClient(tracking_uri=tracking_uri or None)
+    except MlflowException as error:
+        raise InvalidRecipe(f"--tracking-uri {tracking_uri}: {error.message}") from error
     experiment_id = _experiment(client, experiment)
     known = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{_quoted(record.run_id)}'", max_results=1)
     if known:
