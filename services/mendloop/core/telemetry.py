@@ -233,3 +233,5 @@ def log_to_stderr(service: str, *, level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # kafka-python tells of each connection and partition: 6,000 lines in five minutes of a gateway.
+    logging.getLogger("kafka").setLevel(logging.WARNING if logging.root.level > logging.DEBUG else logging.INFO)
