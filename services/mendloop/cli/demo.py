@@ -27,7 +27,7 @@ from mendloop.runs.log import RunLog
 from mendloop.runs.model import RunView
 from mendloop.submission.submit import submit
 
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0
 RUN_TIMEOUT_S = 1800.0
 DONE_MARK = "finished"
 
