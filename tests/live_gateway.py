@@ -11,13 +11,6 @@ import uvicorn
 from gateways import Parts
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def live(parts: Parts, *, port: int = 0) -> Iterator[str]:
     """The URL of a real uvicorn over the parts."""

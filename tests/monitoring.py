@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import threading
 import urllib.error
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 from system_packages import has_programs
 from waiting import wait_until
 
@@ -66,7 +66,7 @@ def monitoring(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         alertmanager = stack.enter_context(_alertmanager(folder)) if rules else ""
-        port = _free_port()
+        port = free_port()
         config = _config(folder, scrape_s=scrape_s, rules=rules, alertmanager=alertmanager)
         stack.enter_context(_following(folder / "targets.json", port_files))
         stack.enter_context(
@@ -105,7 +105,7 @@ def _config(folder: Path, *, scrape_s: float, rules: Path | None, alertmanager: 
 
 @contextmanager
 def _alertmanager(folder: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     config = folder / "alertmanager.json"
     route = {"receiver": "none", "group_wait": "1s", "group_interval": "1s"}
     config.write_text(json.dumps({"route": route, "receivers": [{"name": "none"}]}))
@@ -185,9 +185,3 @@ def _get(url: str) -> Any:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return json.loads(error.read())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

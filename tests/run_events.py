@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -205,6 +206,22 @@ def dead_letter(of: Envelope, *, handler: str = "trainer", second: float = 50) -
         event_id=of.event_id,
     )
     return sent(letter, second=second, event_id=f"dead-{of.event_id}", key=of.key)
+
+
+def promoted_run(run_id: str = "r1") -> list[Any]:
+    """The request of a run, as it travels, and the messages up to its promotion; it goes on."""
+    return [
+        requested(run_id),
+        ready(run_id),
+        evaluated(run_id),
+        failed(run_id, JUMP),
+        diagnosed(run_id, JUMP),
+        planned(run_id),
+        batch(run_id),
+        ready(run_id, round=1, letter="c"),
+        evaluated(run_id, round=1, letter="c", correct=54, weak=0),
+        promoted(run_id),
+    ]
 
 
 def data_run(run_id: str = "r1") -> list[Envelope]:

@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 from deploy.certificates import authority, issued, openssl
-from deploy.processes import await_up, free_port, start, stop
+from deploy.processes import await_up, start, stop
 from deploy.tools import CRDS, Tools
+from ports import free_port
 
 WORKING = "mendloop.test/working"
 """Annotation of a pod that works on: its Job goes on until the annotation is taken away."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -151,6 +153,21 @@ def save(image: str, path: Path) -> None:
     part.unlink(missing_ok=True)
     _run("buildah", "push", "--quiet", image, f"docker-archive:{part}:{image}")
     part.rename(path)
+
+
+def kept(services: Iterable[str], *, version: str) -> tuple[list[Path], list[str]]:
+    """Archives that are there: services' images of this version and all of `THIRD_PARTY`; names of those missing."""
+    paths = {name: folder() / f"{name}.tar" for name in (*services, *THIRD_PARTY)}
+    of_this = {name: path.is_file() and (name in THIRD_PARTY or _is_of(path, version)) for name, path in paths.items()}
+    return [paths[name] for name, is_it in of_this.items() if is_it], [n for n, is_it in of_this.items() if not is_it]
+
+
+def _is_of(archive: Path, version: str) -> bool:
+    """Whether an archive holds an image with this tag."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest is not None
+        return any(tag.endswith(f":{version}") for entry in json.load(manifest) for tag in entry["RepoTags"])
 
 
 def _run(*command: str | Path) -> None:

@@ -7,15 +7,11 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from deploy.tools import tools
-
 REGISTRY = "mendloop.local"
 """A name that no registry has; kubelet never pulls what is there."""
-STORES = ("kafka", "postgres")
 MANIFEST, CONFIG, LAYER = (
     f"application/vnd.oci.image.{what}" for what in ("manifest.v1+json", "config.v1+json", "layer.v1.tar+gzip")
 )
@@ -64,23 +60,3 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
             entry.size, entry.mode = len(content), mode
             tar.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
-
-
-def kept_images(services: Iterable[str], *, version: str) -> tuple[list[Path], list[str]]:
-    """Archives in the cache: services' images of this version, Kafka's and PostgreSQL's; names of those missing."""
-    there = {name: images_folder() / f"{name}.tar" for name in (*services, "kafka", "postgres")}
-    of_this = {name: path.is_file() and (name in STORES or _is_of(path, version)) for name, path in there.items()}
-    return [there[name] for name, is_it in of_this.items() if is_it], [n for n, is_it in of_this.items() if not is_it]
-
-
-def _is_of(archive: Path, version: str) -> bool:
-    """Whether a docker archive holds an image with this tag."""
-    with tarfile.open(archive) as tar:
-        manifest = tar.extractfile("manifest.json")
-        assert manifest is not None
-        return any(tag.endswith(f":{version}") for entry in json.load(manifest) for tag in entry["RepoTags"])
-
-
-def images_folder() -> Path:
-    """Where `make images-local` keeps its archives."""
-    return tools().root.parent / "images"

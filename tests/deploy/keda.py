@@ -16,7 +16,8 @@ from pathlib import Path
 
 from deploy.certificates import Pair, authority, issued
 from deploy.control_plane import Cluster
-from deploy.processes import await_up, free_port, start, stop
+from deploy.processes import await_up, start, stop
+from ports import free_port
 
 NAMESPACE, SERVICE = "keda", "keda-metrics-apiserver"
 METRICS_API = "external.metrics.k8s.io"

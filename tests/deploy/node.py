@@ -280,11 +280,8 @@ def _await_first_process(guard: int, log: Path) -> int:
         inner = _children(unshare[0]) if unshare else []
         return inner[0] if inner else None
 
-    deadline = time.monotonic() + START_DEADLINE_S
-    while (pid := found()) is None:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the node's box did not start: {log.read_text()[-1500:]}")
-        time.sleep(0.05)
+    pid = await_up(found, log=log)
+    assert pid is not None
     return pid
 
 

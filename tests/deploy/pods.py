@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.chart import Manifest, of_kind, rendered
-from live_gateway import free_port
+from ports import free_port
 from releases import Release
 from waiting import wait_until
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 START_DEADLINE_S = 300.0
 
 
@@ -38,20 +39,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def await_up(is_up: Callable[[], bool], *, log: Path) -> None:
-    """Wait until a server answers; RuntimeError counts as no. Raises TimeoutError with the end of its log."""
+def await_up(look: Callable[[], T], *, log: Path) -> T:
+    """A server's first true answer; RuntimeError counts as no. Raises TimeoutError with the end of its log."""
     deadline = time.monotonic() + START_DEADLINE_S
     while True:
         with contextlib.suppress(RuntimeError):
-            if is_up():
-                return
+            if answer := look():
+                return answer
         if time.monotonic() > deadline:
             raise TimeoutError(f"{log.stem} did not come up in {START_DEADLINE_S:.0f} s: {log.read_text()[-1500:]}")
         time.sleep(0.2)
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port of an address of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])

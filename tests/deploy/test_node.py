@@ -19,7 +19,7 @@ import yaml
 from deploy.chart import CHART, VALUES
 from deploy.conftest import require
 from deploy.control_plane import Cluster, running_cluster
-from deploy.images_local import STORES, kept_images
+from deploy.images import THIRD_PARTY, kept
 from deploy.node import NODE, Node, running_node, start_dns, what_is_missing, wire
 from deploy.processes import start, stop
 from deploy.tools import COMPONENTS, tools
@@ -72,8 +72,8 @@ def release(machine: tuple[Cluster, Node]) -> Cluster:
     """The cluster with a release for trying, every pod ready."""
     cluster, node = machine
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
-    archives, missing = kept_images(SERVICES, version=version)
-    if not {"gateway", *STORES}.isdisjoint(missing) or (missing and sys.version_info[:2] != IMAGE_PYTHON):
+    archives, missing = kept(SERVICES, version=version)
+    if not {"gateway", *THIRD_PARTY}.isdisjoint(missing) or (missing and sys.version_info[:2] != IMAGE_PYTHON):
         pytest.skip(f"no images of {', '.join(missing)}; `python tests/deploy/images.py` makes them")
     node.load(*archives)
     borrowing = node.folder / "borrowing.yaml"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from gateways import CountingTask, Parts, gateway, model_directory, recipe_document
-from live_gateway import free_port, live
+from live_gateway import live
+from ports import free_port
 from run_events import data_run, finished, sent
 from waiting import wait_until
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from gateways import Parts, gateway
 from live_gateway import live
+from ports import free_port
 from run_events import JUMP, data_run, requested
 from waiting import wait_until
 
@@ -289,12 +290,6 @@ def test_gateway_lives_while_its_broker_is_away(tmp_path: Path) -> None:
         finally:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_stream_ends_when_its_key_is_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,15 +9,10 @@ from pathlib import Path
 import pytest
 from gateways import database
 from run_events import (
-    JUMP,
-    batch,
-    diagnosed,
     evaluated,
-    failed,
-    planned,
     position,
     promoted,
-    ready,
+    promoted_run,
     ref,
     requested,
     sent,
@@ -102,18 +97,8 @@ def made_ago(envelope: Envelope, seconds: float) -> Envelope:
 
 def judged_run(run_id: str = "r1") -> list[Envelope]:
     """A run up to its promotion, which goes on."""
-    messages = [
-        ready(run_id),
-        evaluated(run_id),
-        failed(run_id, JUMP),
-        diagnosed(run_id, JUMP),
-        planned(run_id),
-        batch(run_id),
-        ready(run_id, round=1, letter="c"),
-        evaluated(run_id, round=1, letter="c", correct=54, weak=0),
-        promoted(run_id),
-    ]
-    return [requested(run_id), *(sent(m, event_id=f"{run_id}/{n}", second=n + 1) for n, m in enumerate(messages))]
+    request, *messages = promoted_run(run_id)
+    return [request, *(sent(m, event_id=f"{run_id}/{n}", second=n + 1) for n, m in enumerate(messages))]
 
 
 def rejected(run_id: str) -> Envelope:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 from run_events import (
-    JUMP,
     START,
-    batch,
-    diagnosed,
     evaluated,
-    failed,
     finished,
-    planned,
-    promoted,
+    promoted_run,
     ready,
     requested,
     sent,
@@ -65,25 +59,9 @@ class World:
         return {sample.labels["run"] for sample in families["mendloop_round_accuracy"].samples}
 
 
-def whole_run(run_id: str = "r1") -> list[Any]:
-    """A run up to its promotion."""
-    return [
-        requested(run_id),
-        ready(run_id),
-        evaluated(run_id),
-        failed(run_id, JUMP),
-        diagnosed(run_id, JUMP),
-        planned(run_id),
-        batch(run_id),
-        ready(run_id, round=1, letter="c"),
-        evaluated(run_id, round=1, letter="c", correct=54, weak=0),
-        promoted(run_id),
-    ]
-
-
 def test_a_run_shows_its_accuracy_in_each_round_with_the_interval() -> None:
     world = World()
-    world.see(*whole_run())
+    world.see(*promoted_run())
     assert world.value("mendloop_round_accuracy", run="r1", round="0", bound="point") == pytest.approx(0.5)
     assert world.value("mendloop_round_accuracy", run="r1", round="1", bound="point") == pytest.approx(0.9)
     low = world.value("mendloop_round_accuracy", run="r1", round="1", bound="low")
@@ -94,7 +72,7 @@ def test_a_run_shows_its_accuracy_in_each_round_with_the_interval() -> None:
 
 def test_a_finished_run_is_shown_a_little_longer_and_then_removed() -> None:
     world = World()
-    world.see(*whole_run(), sent(finished(), second=20))
+    world.see(*promoted_run(), sent(finished(), second=20))
     assert world.runs() == {"r1"}
     assert world.value("mendloop_runs_open", stage="evaluating") == 0
     world.now = START + timedelta(seconds=21 + LINGER_S)
@@ -123,7 +101,7 @@ def test_silence_is_the_longest_time_without_an_event_of_an_open_run() -> None:
 def test_budgets_show_what_open_runs_limit_and_have_spent() -> None:
     world = World()
     world.now = START + timedelta(seconds=360)
-    world.see(*whole_run())
+    world.see(*promoted_run())
     assert world.value("mendloop_budget_limit", resource="new_examples") == 60
     assert world.value("mendloop_budget_spent", resource="new_examples") == 30
     assert world.value("mendloop_budget_left_share", resource="new_examples") == pytest.approx(0.5)
