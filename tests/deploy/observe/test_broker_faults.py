@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from os import kill
 from pathlib import Path
 
 import pytest
 from controller_world import World
+from ports import free_port
 from run_events import position
 from runbook import command, environment
 from waiting import wait_until
@@ -81,10 +80,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         java()
     except BrokerUnavailable as error:
         pytest.skip(str(error))
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    broker = Broker(tmp_path_factory.mktemp("kafka"), port)
+    broker = Broker(tmp_path_factory.mktemp("kafka"), free_port())
     broker.start()
     try:
         yield broker
