@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from waiting import wait_until
 
-from mendloop.bus.broker import DEFAULT_CACHE, BrokerUnavailable, _free_port, is_listening, jars, java, running_broker
+from mendloop.bus.broker import DEFAULT_CACHE, BrokerUnavailable, is_listening, jars, java, running_broker
 from mendloop.bus.kafka import KafkaBus
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope
@@ -46,7 +48,7 @@ def test_taken_port_is_refused(kafka_bootstrap: str) -> None:
 
 @pytest.mark.integration
 def test_broker_ends_with_the_process_that_started_it(kafka_bootstrap: str, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "mendloop.bus.broker", "--port", str(port), "--data-dir", str(tmp_path / "data")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -60,7 +62,7 @@ def test_broker_ends_with_the_process_that_started_it(kafka_bootstrap: str, tmp_
 @pytest.mark.integration
 @pytest.mark.slow
 def test_bus_goes_on_after_the_broker_was_away(kafka_bootstrap: str, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     bus = KafkaBus(f"127.0.0.1:{port}", options={"bootstrap_timeout_ms": "1000", "max_block_ms": "3000"})
     with running_broker(cache=CACHE, port=port, data_dir=tmp_path / "data"):
         bus.ensure_topics(["t"])
@@ -92,4 +94,33 @@ def test_bus_goes_on_after_the_broker_was_away(kafka_bootstrap: str, tmp_path: P
         wait_until(publish, deadline_s=30)
         assert wait_until(next_value, deadline_s=30) == b"after"
         consumer.close()
+    bus.close()
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_members_at_rest_and_at_work_say_that_the_broker_is_away(kafka_bootstrap: str, tmp_path: Path) -> None:
+    port = free_port()
+    bus = KafkaBus(f"127.0.0.1:{port}", options={"bootstrap_timeout_ms": "1000", "max_block_ms": "3000"})
+    with running_broker(cache=CACHE, port=port, data_dir=tmp_path / "data"):
+        bus.ensure_topics(["t", "empty"])
+        bus.publish([Envelope("t", "k", b"long work")])
+        at_work, at_rest = bus.consumer("g", ["t"], member="m"), bus.consumer("h", ["empty"], member="m")
+        wait_until(lambda: at_work.poll(timeout_s=0.5))
+        assert at_rest.poll(timeout_s=0.5) is None
+
+    def said(call: Callable[[], object]) -> str:
+        try:
+            call()
+        except Retryable as error:
+            return str(error)
+        return ""
+
+    assert "m heartbeats for g" in wait_until(lambda: said(at_work.heartbeat), deadline_s=30)
+    assert "m polls for h" in wait_until(lambda: said(lambda: at_rest.poll(timeout_s=0.1)), deadline_s=30)
+    with running_broker(cache=CACHE, port=port, data_dir=tmp_path / "data"):
+        wait_until(lambda: not said(at_work.heartbeat), deadline_s=40)
+        wait_until(lambda: not said(lambda: at_rest.poll(timeout_s=0.1)), deadline_s=40)
+        at_work.close()
+        at_rest.close()
     bus.close()

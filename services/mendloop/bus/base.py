@@ -47,7 +47,10 @@ class Consumer(Protocol):
         """Give the delivery back; it and what follows it on its partition come again after the Unix time."""
 
     def heartbeat(self) -> None:
-        """Keep what this member holds while a handler works. Call it at least every second."""
+        """Keep what this member holds while a handler works. Call it at least every second.
+
+        Raises Retryable where the bus is away; that is no reason to stop the handler.
+        """
 
     def close(self) -> None:
         """Leave the group; what is not completed goes to the others at once."""

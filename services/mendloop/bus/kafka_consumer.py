@@ -31,6 +31,8 @@ SERVE_EVERY_S = 0.25
 REJOIN_DEADLINE_S = 15.0
 ANSWER_DEADLINE_MS = 10_000
 TRAILING_EVERY_S = 1.0
+SILENT_AFTER_S = 5.0
+"""A coordinator that is away for longer is an outage; shorter: an election, which the client settles by itself."""
 LEND_AFTER_S = 10.0
 """A handler at work for longer lends its member's other partitions to free members; shorter: not worth a rebalance."""
 
@@ -54,6 +56,7 @@ class KafkaMember:
         self._passed: dict[TopicPartition, int] = {}
         self._trailing: set[TopicPartition] = set()
         self._served_at = self._trailed_at = 0.0
+        self._silent_since: float | None = None
         self._assignor = HeldFirst()
         self._transactions = Transactions(clients, transactional_id=f"mendloop.{group}.{member}")
         with translated(clients.place, f"{member} joins {group}"):
@@ -69,7 +72,10 @@ class KafkaMember:
                 self._consumer.partitions_for_topic(clients.wire(topic))
 
     def poll(self, *, timeout_s: float) -> Delivery | None:
-        """The oldest event at hand of the partitions that are this member's, or None after the timeout."""
+        """The oldest event at hand of the partitions that are this member's, or None after the timeout.
+
+        Raises Retryable where Kafka is away.
+        """
         deadline = time.monotonic() + timeout_s
         with translated(self._clients.place, f"{self._member} polls for {self._group}"):
             self._settle()
@@ -82,6 +88,7 @@ class KafkaMember:
                     return self._hold(record)
                 left = deadline - time.monotonic()
                 if left <= 0:
+                    self._require_coordinator()
                     return None
                 self._fetch(timeout_s=min(left, self._until_due()))
 
@@ -119,13 +126,11 @@ class KafkaMember:
         self._deferred[held.place] = until
 
     def heartbeat(self) -> None:
-        """Stay in the group while a handler works. A broker that is away is no reason to stop the handler."""
-        try:
-            with translated(self._clients.place, f"{self._member} heartbeats for {self._group}"):
-                self._lend()
-                self._serve(timeout_s=0.01)
-        except MendloopError as error:
-            log.warning("heartbeat failed", extra={"member": self._member, "reason": str(error)})
+        """Stay in the group while a handler works. Raises Retryable where Kafka is away."""
+        with translated(self._clients.place, f"{self._member} heartbeats for {self._group}"):
+            self._lend()
+            self._serve(timeout_s=0.01)
+            self._require_coordinator()
 
     def close(self) -> None:
         """Leave the group at once. A static member does not leave by closing, so it is removed by name."""
@@ -208,6 +213,18 @@ class KafkaMember:
             self._buffers.setdefault(place, deque()).extend(batch)
         self._served_at = time.monotonic()
         return bool(records)
+
+    def _require_coordinator(self) -> None:
+        """Raise where the group's coordinator is away: the client's poll answers with no records then, as if idle."""
+        coordinator, now = self._consumer._coordinator, time.monotonic()
+        known = coordinator.coordinator_id
+        if known is not None and self._consumer._client.connected(known):
+            self._silent_since = None
+            return
+        if self._silent_since is None:
+            self._silent_since = now
+        if now - self._silent_since > SILENT_AFTER_S:
+            raise kafka_errors.NodeNotReadyError(f"no coordinator for {now - self._silent_since:.0f} s")
 
     def _is_stable(self) -> bool:
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from mendloop.bus.base import Bus, Consumer, Delivery
 from mendloop.bus.receipts import Receipts
 from mendloop.core.contracts import CONTROLLER, contract_of, decode, retry_topic
-from mendloop.core.errors import Interrupted, InvalidEvent, Permanent, Retryable
+from mendloop.core.errors import Interrupted, InvalidEvent, MendloopError, Permanent, Retryable
 from mendloop.core.events import (
     RETRY_ATTEMPT_HEADER,
     RETRY_NOT_BEFORE_HEADER,
@@ -245,7 +245,7 @@ class Worker:
         try:
             consumer.heartbeat()
             self._telemetry.bus_answered()
-        except Retryable as error:  # the handler goes on; whether the event is still ours shows at completion
+        except MendloopError as error:  # the handler goes on; whether the event is still ours shows at completion
             self._telemetry.bus_failed()
             log.warning("heartbeat failed", extra={"service": self._service, "reason": str(error)})
 
