@@ -31,6 +31,7 @@ from mendloop.cli.follow import print_events
 from mendloop.cli.import_eval import import_eval
 from mendloop.cli.keys import keys_app
 from mendloop.cli.live import result_table, run_panel, run_table
+from mendloop.cli.screen import output
 from mendloop.cli.steering import COMMANDS as STEERING_COMMANDS
 from mendloop.cli.tracking import export_run
 from mendloop.cli.viewing import view_of
@@ -64,7 +65,7 @@ for _command in STEERING_COMMANDS:
 app.command("export")(export_batch)
 app.command("import")(import_review)
 app.command("export-run")(export_run)
-console = Console()
+console = output()
 
 RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` shows it.")]
 READY_TIMEOUT_S = 180.0

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mendloop.cli import results
+from mendloop.cli.screen import output
 from mendloop.comparison.document import (
     CORRECTIONS,
     as_document,
@@ -83,7 +84,7 @@ def compare(
         imports = {side: _imported(found) for side, found in zip(("first", "second"), sides, strict=True)}
         typer.echo(json.dumps({**as_document(comparison), "imports": imports}, indent=1, ensure_ascii=False))
         return
-    _print(comparison, sides, console=Console())
+    _print(comparison, sides, console=output())
 
 
 def _print(comparison: Comparison, sides: list[Imported], *, console: Console) -> None:

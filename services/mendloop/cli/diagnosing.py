@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from mendloop.cli.screen import output
 from mendloop.core.tasks import Conditions
 from mendloop.diagnostician.adapters.case_folder import CASE_FILE, CaseContents, CaseFiles, case_files, read_case
 from mendloop.diagnostician.adapters.judging import Judging, shipped_judging
@@ -56,7 +57,7 @@ def diagnose_files(source: Path, *, given: dict[str, Any], wish: Wish) -> None:
     if wish.as_json:
         print(json.dumps({"verdicts": verdicts, "remarks": remarks}, indent=1, ensure_ascii=False))
         return
-    _print(verdicts, remarks, console=Console())
+    _print(verdicts, remarks, console=output())
 
 
 def _known(files: CaseFiles) -> str:

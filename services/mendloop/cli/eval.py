@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mendloop.artifacts.store import ArtifactStore
 from mendloop.cli.process import steps_summary
+from mendloop.cli.screen import output
 from mendloop.core.recipe import Recipe, load_recipe
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.wire import slice_name
@@ -55,7 +56,7 @@ def evaluate(
     if backend:
         plan = Recipe.model_validate({**plan.model_dump(), "suite": {**plan.suite.model_dump(), "backend": backend}})
     out.mkdir(parents=True, exist_ok=True)
-    store, console = ArtifactStore(out.resolve() / "store"), Console()
+    store, console = ArtifactStore(out.resolve() / "store"), output()
     measured = _measured(plan, model=model, store=store, out=out)
     path = write_results(measured, out=out, store=store)
     _show(measured, plan, console=console)

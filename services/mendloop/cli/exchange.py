@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
-from rich.console import Console
 
 from mendloop.cli.deployment import Deployment
+from mendloop.cli.screen import output
 from mendloop.cli.viewing import view_of
 from mendloop.core.errors import Permanent
 from mendloop.core.wire import artifact_ref
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mendloop.exchange.review import Review
     from mendloop.exchange.reviewed import ReviewedBatch
 
-console = Console()
+console = output()
 EXPORTS = ("hf", "label-studio", "argilla", "jsonl")
 IMPORTS = ("label-studio", "argilla", "jsonl")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mendloop.cli.screen import output
 from mendloop.core.stats import clopper_pearson
 from mendloop.core.wire import slice_name
 
@@ -24,7 +24,7 @@ faults_app = typer.Typer(
     "in about twenty seconds, `mend diagnose case` says what it finds, and case/planted.json what it should have been.",
     no_args_is_help=True,
 )
-console = Console()
+console = output()
 HEALTHY = "healthy"
 
 

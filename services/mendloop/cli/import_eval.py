@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mendloop.cli import results
 from mendloop.cli.process import steps_summary
+from mendloop.cli.screen import output
 from mendloop.suites.importers.collecting import Imported, Options
 from mendloop.suites.importers.outcome_parquet import write
 
@@ -38,7 +39,7 @@ def import_eval(
         drops_bad_rows=skip_bad,
         steps=tuple(steps or ()),
     )
-    console, screen = Console(), Console(stderr=True)
+    console, screen = output(), Console(stderr=True)
     imported = results.read_with_progress(file, format_name=format_name, options=options, console=screen)
     byte_count = write(out, imported.outcomes)
     console.print(_summary(imported), highlight=False)

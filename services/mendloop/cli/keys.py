@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mendloop.cli.deployment import Deployment
+from mendloop.cli.screen import output
 from mendloop.core.errors import MendloopError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 keys_app = typer.Typer(
     help="API keys of the gateway: who may read, start runs, approve, administer.", no_args_is_help=True
 )
-console = Console()
+console = output()
 KeyId = Annotated[str, typer.Argument(help="Id of the key, as `mend keys list` shows it.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit log.")]
 DAY_S = 86_400.0

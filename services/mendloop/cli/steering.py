@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mendloop.bus.base import Bus
 from mendloop.cli.deployment import Deployment
+from mendloop.cli.screen import output
 from mendloop.cli.viewing import view_of
 from mendloop.runs import steering
 from mendloop.runs.model import RunView
@@ -19,7 +19,7 @@ RunId = Annotated[str, typer.Argument(help="Id of the run, as `mend status` show
 Reason = Annotated[str, typer.Option(help="Why; stored with the decision and shown in the report.")]
 By = Annotated[str, typer.Option(help="Who decides; default: the user of this machine.")]
 PlanId = Annotated[str, typer.Option("--plan", help="Only this plan; default: the one that waits.")]
-console = Console()
+console = output()
 
 
 def cancel(context: typer.Context, run_id: RunId, reason: Reason = "", by: By = "") -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from mendloop.cli.deployment import Deployment
+from mendloop.cli.screen import output
 from mendloop.cli.viewing import view_of
 
 
@@ -36,7 +36,7 @@ def export_run(
     from mendloop.trackers.record import record_of
 
     target: Deployment = context.obj
-    store, console = target.store(), Console()
+    store, console = target.store(), output()
     view = view_of(target, run_id)
     record = record_of(view, store=store)
     report = render([summarize(view, store=store)], title=f"Run {run_id}", subtitle=view.summary)

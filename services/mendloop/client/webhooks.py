@@ -49,7 +49,7 @@ class Webhooks:
         key: str = "",
     ) -> Webhook:
         """A new webhook with its secret. format is event or slack. The same key and values again are the same webhook;
-        without a key a new one makes retries safe. Raises Conflict for a key of another webhook."""
+        without a key a new one makes retries safe. Raises Invalid for a key of another webhook."""
         wanted = calls.wanted(runs=runs, types=types, causes=causes, slices=slices)
         return self._drive(asked(calls.create(url=url, description=description, format=format, filter=wanted, key=key)))
 
@@ -132,7 +132,7 @@ class AsyncWebhooks:
         key: str = "",
     ) -> Webhook:
         """A new webhook with its secret. format is event or slack. The same key and values again are the same webhook;
-        without a key a new one makes retries safe. Raises Conflict for a key of another webhook."""
+        without a key a new one makes retries safe. Raises Invalid for a key of another webhook."""
         wanted = calls.wanted(runs=runs, types=types, causes=causes, slices=slices)
         return await self._drive(
             asked(calls.create(url=url, description=description, format=format, filter=wanted, key=key))

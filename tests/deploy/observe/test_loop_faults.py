@@ -54,9 +54,9 @@ class Loops:
 
     def __init__(self, fleet: Fleet, folder: Path, *, right: Right, kinds: Mapping[str, type[World]]) -> None:
         self.bus = fleet.deployment.bus()
-        runs = MemoryRuns()
+        runs, store = MemoryRuns(), fleet.deployment.home / "artifacts"  # where `mend` reads too
         self.worlds = {
-            name: kinds.get(name, World)(folder / "store", runs=runs, run_id=name, rounds=1, clock=time.time, seed=seed)
+            name: kinds.get(name, World)(store, runs=runs, run_id=name, rounds=1, clock=time.time, seed=seed)
             for seed, name in enumerate(right)
         }
         *_, self._last = self.worlds.values()

@@ -90,7 +90,7 @@ def test_key_of_another_creation_is_refused_and_says_which(client: TestClient) -
     headers = {"Idempotency-Key": "k2"}
     made = client.post("/v1/webhooks", json={"url": URL}, headers=headers).json()
     answer = client.post("/v1/webhooks", json={"url": URL, "format": "slack"}, headers=headers)
-    assert answer.status_code == 409
+    assert answer.status_code == 422
     assert made["webhook_id"] in answer.json()["detail"]
     assert client.post("/v1/webhooks", json={"url": URL}, headers={"Idempotency-Key": "k3"}).status_code == 201
     assert client.post("/v1/webhooks", json={"url": URL}, headers={"Idempotency-Key": "k" * 256}).status_code == 400

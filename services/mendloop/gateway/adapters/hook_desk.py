@@ -17,7 +17,7 @@ from mendloop.gateway.adapters.hook_sending import AddressNotAllowed, Gate, Send
 from mendloop.gateway.adapters.hook_store import HookStore
 from mendloop.gateway.domain import hooks as rules
 from mendloop.gateway.domain.hooks import Attempt, Format, Hook, Progress, Secret, Wanted, judge
-from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, Unknown
+from mendloop.gateway.domain.refusals import Busy, Conflict, Fault, Invalid, KeyReused, Unknown
 from mendloop.gateway.domain.signing import SECRET_BYTES, rotated, secret_text
 from mendloop.gateway.feed import Feed
 from mendloop.gateway.subscription import BEGINNING
@@ -65,8 +65,8 @@ class HookDesk:
             raise wrong_url("the host's name cannot be resolved") from error
 
     def created(self, request: Creation) -> Hook | None:
-        """The hook that the same request made before; None for a new one. Raises Conflict where the key was used for
-        another request."""
+        """The hook that the same request made before; None for a new one. Raises KeyReused where the key was used
+        for another request."""
         if not request.key:
             return None
         known = self._store.find(request.hook_id)
@@ -74,7 +74,7 @@ class HookDesk:
 
     def create(self, request: Creation) -> Hook:
         """A new hook, its url checked before; it gets what is committed from now on. The same request with a key again
-        gives the same hook. Raises Invalid, Busy, Conflict."""
+        gives the same hook. Raises Invalid, Busy, Conflict, KeyReused."""
         if not self._feed.wait_current(timeout_s=CURRENT_WITHIN_S):
             raise Busy("the log is still being read; try again in some seconds")
         now = self._clock()
@@ -201,7 +201,7 @@ class HookDesk:
 
 def _same_request(hook: Hook, request: Creation) -> Hook:
     if hook.request_digest != request.digest:
-        raise Conflict(
+        raise KeyReused(
             f"the idempotency key was used for another webhook, {hook.hook_id}; ask for the same, or take a new key"
         )
     return hook
