@@ -85,8 +85,10 @@ def test_retry_after_is_honoured_up_to_the_end_of_the_day() -> None:
     assert _after(START, 429, now=10.0, retry_after_s=1e9).next_attempt_at == 10.0 + DAY_S
 
 
-def test_gone_disables_at_once() -> None:
-    assert not _after(START, 410).is_enabled
+def test_gone_disables_at_once_and_enabled_again_it_goes_on_with_the_same_event() -> None:
+    gone = _after(START, 410)
+    assert (gone.is_enabled, gone.cursor, gone.failed_count) == (False, "c0", 1)
+    assert enabled_again(gone).cursor == "c0"
 
 
 def test_refused_event_is_given_up_and_many_in_a_row_disable() -> None:

@@ -135,8 +135,8 @@ def after(
     failed = replace(
         progress, failed_count=progress.failed_count + 1, last_error=answer.detail or f"status {answer.status}"
     )
-    if result == "gone":
-        return replace(_done(failed, cursor), is_enabled=False, disabled_reason="the receiver answered 410 (gone)")
+    if result == "gone":  # as after a failure, the event stays the next one: the address may come back
+        return replace(failed, is_enabled=False, disabled_reason="the receiver answered 410 (gone)")
     if result == "refused":
         return _after_refusal(failed, answer, cursor=cursor)
     return _after_failure(failed, answer, now=now, spread=spread, retry_for_s=retry_for_s)
