@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from deploy.certificates import authority, issued, openssl
+from certificates import authority, issued, openssl
 from deploy.processes import await_up, start, stop
 from deploy.tools import CRDS, Tools
 from ports import free_port
 
 WORKING = "mendloop.test/working"
 """Annotation of a pod that works on: its Job goes on until the annotation is taken away."""
+SERVICE_NETWORK = "10.0.0.0/24"
 NODES = {"cpu-1": {}, "gpu-1": {"nvidia.com/gpu": "8", "nvidia.com/mig-2g.20gb": "2"}}
 
 
@@ -123,7 +124,11 @@ def _commands(cluster: Cluster, *, token: str, server: str) -> dict[str, Sequenc
             *(f"--etcd-servers={etcd}", f"--secure-port={port}", f"--bind-address={address}"),
             *(f"--cert-dir={folder / 'certificates'}", f"--token-auth-file={tokens}"),
             *_aggregation(folder / "aggregation"),
-            *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", f"--advertise-address={address}"),
+            *(
+                "--authorization-mode=RBAC",
+                f"--service-cluster-ip-range={SERVICE_NETWORK}",
+                f"--advertise-address={address}",
+            ),
             *(f"--kubelet-client-certificate={certificate}", f"--kubelet-client-key={client}"),
             "--kubelet-preferred-address-types=InternalIP",
             *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={public}"),

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
-from deploy.certificates import Pair, authority, issued
+from certificates import Pair, authority, issued
 from deploy.control_plane import Cluster
 from deploy.processes import await_up, start, stop
 from ports import free_port

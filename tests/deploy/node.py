@@ -1,5 +1,7 @@
 """A real Kubernetes node on this machine, beside the tests' control plane: kubelet, kube-proxy, containerd and runc.
 
+kube-router's firewall alone runs too: it enforces network policies.
+
 It is a box: a process tree in PID, mount and network namespaces of its own (`node_init.py`), joined to the machine by
 one wire. Killing the box's first process leaves nothing but cgroups and files; both go at the end. Needs root.
 """
@@ -21,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from deploy.control_plane import Cluster
+from deploy.control_plane import SERVICE_NETWORK, Cluster
 from deploy.images_local import REGISTRY, write_image
 from deploy.processes import await_up, start, stop
 from deploy.tools import Tools
 
 NODE = "real-1"
 CGROUPS = Path("/sys/fs/cgroup")
-SERVICE_NETWORK, DNS_ADDRESS = "10.0.0.0/24", "10.0.0.10"
+DNS_ADDRESS = "10.0.0.10"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CPU_SHARES = 12 * 1024
 START_DEADLINE_S = 300.0
@@ -85,7 +87,9 @@ class Node:
 def what_is_missing(tools: Tools) -> list[str]:
     """What a node needs and this machine does not have, in words for a skip."""
     missing = [] if os.geteuid() == 0 else ["root"]
-    missing += [word for word in ("ip", "nsenter", "unshare", "iptables", "mount") if shutil.which(word) is None]
+    missing += [
+        word for word in ("ip", "nsenter", "unshare", "iptables", "ipset", "mount") if shutil.which(word) is None
+    ]
     missing += [str(CGROUPS / "memory")] if not (CGROUPS / "memory").is_dir() else []
     return [*missing, *tools.missing_for_node()]
 
@@ -172,6 +176,16 @@ def _plan(cluster: Cluster, joined: Wire, folder: Path, *, cgroup: str) -> dict[
                 *(kubeconfig, f"--hostname-override={NODE}", "--proxy-mode=iptables", f"--cluster-cidr={joined.pods}"),
                 # The machine's own table; a node in a box must not resize it.
                 *("--conntrack-max-per-core=0", "--conntrack-min=0"),
+            ],
+            "kube-router": [
+                str(tools.binary("kube-router")),
+                *(kubeconfig, f"--hostname-override={NODE}", f"--service-cluster-ip-range={SERVICE_NETWORK}"),
+                *(
+                    "--run-firewall=true",
+                    "--run-router=false",
+                    "--run-service-proxy=false",
+                    "--iptables-sync-period=5s",
+                ),
             ],
         },
     }

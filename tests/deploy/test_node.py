@@ -173,6 +173,50 @@ def test_helm_test_passes(release: Cluster) -> None:
     assert re.search(r"Phase:\s+Succeeded", said), said
 
 
+def test_policies_let_through_what_services_need_and_nothing_else(release: Cluster) -> None:
+    addresses = {service: pod_of(release, service)["status"]["podIP"] for service in SERVICES}
+    database, broker = (f"{RELEASE}-mendloop-{name}.{NAMESPACE}" for name in ("postgres", "kafka"))
+    strangers = {name: stranger(release, namespace=name) for name in ("default", "monitoring")}
+    ours = {service: f"{NAMESPACE}/{pod_of(release, service)['metadata']['name']}" for service in SERVICES}
+    open_ways = [
+        *((ours[service], broker, 9092) for service in SERVICES),
+        *((ours[service], database, 5432) for service in ("controller", "gateway")),
+        (strangers["default"], f"{RELEASE}-mendloop-gateway.{NAMESPACE}", 80),
+        *((strangers["monitoring"], address, 9090) for address in addresses.values()),
+    ]
+    shut_ways = [
+        *((ours[service], database, 5432) for service in ("evaluator", "diagnostician", "data-generator", "trainer")),
+        *((ours["evaluator"], addresses["gateway"], port) for port in (8080, 9090)),
+        *((strangers["default"], address, 9090) for address in addresses.values()),
+        *((source, host, port) for source in strangers.values() for host, port in ((broker, 9092), (database, 5432))),
+    ]
+    assert [way for way in open_ways if not reaches(release, *way)] == []
+    assert [way for way in shut_ways if reaches(release, *way)] == []
+
+
+def stranger(cluster: Cluster, *, namespace: str) -> str:
+    """A pod of somebody else; its namespace and name."""
+    image = pod_of(cluster, "gateway")["spec"]["containers"][0]["image"]
+    if namespace != "default":
+        cluster.kubectl("create", "namespace", namespace)
+    where = ("--namespace", namespace)
+    settings = (f"--image={image}", "--image-pull-policy=Never", "--command")
+    cluster.kubectl("run", "stranger", *where, *settings, "--", "python", "-c", "import time; time.sleep(3600)")
+    cluster.kubectl("wait", "pod/stranger", *where, "--for=condition=Ready", "--timeout=120s")
+    return f"{namespace}/stranger"
+
+
+def reaches(cluster: Cluster, source: str, host: str, port: int) -> bool:
+    """Whether a pod (namespace/name) gets a connection."""
+    namespace, name = source.split("/")
+    tries = (
+        "import socket\n"
+        f"try: socket.create_connection(({host!r}, {port}), 3); print('open')\n"
+        "except OSError: print('shut')\n"
+    )
+    return cluster.kubectl("exec", name, "--namespace", namespace, "--", "python", "-c", tries).strip() == "open"
+
+
 def test_doctor_finds_nothing_wrong_and_asks_for_topics_inside(release: Cluster) -> None:
     def ask(arguments: Sequence[str]) -> str:
         try:

@@ -34,6 +34,8 @@ KEDA_SCALERS = {
 }
 """What stays of KEDA's sources of lag, by file: half of what there is to compile belongs to the others (cloud SDKs)."""
 NODE_COMPONENTS = ("kubelet", "kube-proxy")
+POLICIES = {"kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@v2.1.0"}
+"""Enforces network policies with iptables and ipset; the last release whose module the proxy has."""
 OWN = {"dns": "github.com/coredns/coredns v1.12.4", "pause": ""}
 """Programs in `go/`, each with the module that it needs: a cluster's names, and what holds a pod's namespaces."""
 NODE_PACKAGES = {"containerd": "containerd", "runc": "runc", "cni": "containernetworking-plugins"}
@@ -98,7 +100,7 @@ class Tools:
 
     def missing_for_node(self) -> tuple[str, ...]:
         """Names of what a node needs beside the control plane and is not there."""
-        names = [name for name in (*NODE_COMPONENTS, *OWN) if not self.binary(name).is_file()]
+        names = [name for name in (*NODE_COMPONENTS, *OWN, *POLICIES) if not self.binary(name).is_file()]
         names += [name for name in ("containerd", "runc") if shutil.which(name, path=self.node_path) is None]
         return (*names, *([] if (self.cni / "ptp").is_file() else ["cni"]))
 
@@ -118,9 +120,10 @@ def build(target: Tools, *, only: Sequence[str] = ()) -> None:
     Raises CalledProcessError where a build fails; what is done stays.
     """
     target.binary("").mkdir(parents=True, exist_ok=True)
-    for name in only or INSTALLED:
+    for name in only or (*INSTALLED, *POLICIES):
         if not target.binary(name).is_file():
-            _go("install", INSTALLED[name], GOBIN=str(target.binary("")))
+            module = {**INSTALLED, **POLICIES}[name]
+            _go("install", "-ldflags", "-s -w", module, GOBIN=str(target.binary("")))
     _copy_sources(target)
     if only:
         return

@@ -5,6 +5,7 @@ Knows kafka-python's settings; knows neither groups nor transactions.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,11 +69,36 @@ class Record(Protocol):
     headers: Sequence[tuple[str, bytes]]
 
 
+class _Refusals(logging.Handler):
+    """Keeps why a broker refused a connection: kafka-python writes it to its log alone and ends with a timeout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[float, str] = (0.0, "")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for an error that comes again with the same settings among what is logged."""
+        for error in record.args or ():
+            if isinstance(error, kafka_errors.SaslAuthenticationFailedError) or (
+                isinstance(error, kafka_errors.KafkaConnectionError) and "Handshake failed" in str(error)
+            ):
+                self._last = (time.monotonic(), str(error))
+
+    def since(self, start: float) -> str:
+        """The newest refusal since a time of the monotonic clock; empty where there was none."""
+        at, reason = self._last
+        return reason if at >= start else ""
+
+
+_REFUSALS = _Refusals()
+
+
 class Clients:
     """Makes configured clients of one broker. Raises InvalidRecipe for an option that no client knows."""
 
     def __init__(self, place: str, *, options: Mapping[str, str]) -> None:
         self.place = place
+        logging.getLogger("kafka.net.manager").addHandler(_REFUSALS)  # once, however often it is said
         own = {PARTITION_COUNT_OPTION, REPLICATION_OPTION, PREFIX_OPTION}
         known = {**KafkaAdminClient.DEFAULT_CONFIG, **KafkaConsumer.DEFAULT_CONFIG, **KafkaProducer.DEFAULT_CONFIG}
         wrong = sorted(name for name in options if name not in own and (name not in known or name in _FIXED))
@@ -129,6 +155,7 @@ def _typed(name: str, value: str, default: object) -> object:
 @contextmanager
 def translated(place: str, doing: str) -> Iterator[None]:
     """Turns a client's error into Retryable (the broker may come back) or Permanent (it will refuse again)."""
+    start = time.monotonic()
     try:
         yield
     except kafka_errors.MessageSizeTooLargeError as error:
@@ -140,6 +167,12 @@ def translated(place: str, doing: str) -> Iterator[None]:
             f"{doing}: Kafka at {place} refuses us: {error}; check MENDLOOP_BUS_OPTIONS and ACLs"
         ) from error
     except kafka_errors.KafkaError as error:
+        refusal = _REFUSALS.since(start) if isinstance(error, kafka_errors.KafkaTimeoutError) else ""
+        if refusal:
+            raise Permanent(
+                f"{doing}: Kafka at {place} refuses us: {refusal}; check user, password and certificate authority in"
+                " MENDLOOP_BUS_OPTIONS"
+            ) from error
         raise Retryable(
             f"{doing}: Kafka at {place} did not answer as it should ({type(error).__name__}: {error});"
             " check that the broker runs there and that MENDLOOP_BUS and MENDLOOP_BUS_OPTIONS are right"

@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,12 +115,18 @@ def jars(cache: Path) -> Path:
 
 @contextmanager
 def running_broker(
-    *, cache: Path = DEFAULT_CACHE, port: int = 0, data_dir: Path | None = None, deadline_s: float = START_DEADLINE_S
+    *,
+    cache: Path = DEFAULT_CACHE,
+    port: int = 0,
+    data_dir: Path | None = None,
+    deadline_s: float = START_DEADLINE_S,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """A broker on 127.0.0.1 while the block runs; gives its bootstrap address HOST:PORT.
 
     Port 0 takes a free one. Without data_dir the log lies in a temporary folder and goes with the broker; with one it
-    is found again. The broker ends with this process even on kill -9. Raises BrokerUnavailable.
+    is found again. settings are Kafka's own and win over ours. The broker ends with this process even on kill -9.
+    Raises BrokerUnavailable.
     """
     with contextlib.ExitStack() as stack:
         is_kept = data_dir is not None
@@ -131,7 +137,7 @@ def running_broker(
         port = port or _free_port()
         if is_listening(port):
             raise BrokerUnavailable(f"port {port} is taken: another broker runs there; stop it or choose another port")
-        properties = _configure(data_dir, port=port)
+        properties = _configure(data_dir, port=port, settings=settings or {})
         _format(data_dir, java_command=[runtime, *_JVM, "-cp", classpath], properties=properties)
         log_path = data_dir / "broker.log"
         process = _start([runtime, *_JVM, "-cp", classpath, "kafka.Kafka", str(properties)], log_path=log_path)
@@ -157,9 +163,10 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _configure(data_dir: Path, *, port: int) -> Path:
+def _configure(data_dir: Path, *, port: int, settings: Mapping[str, str]) -> Path:
     path = data_dir / "server.properties"
-    path.write_text(_PROPERTIES.format(port=port, controller_port=_free_port(), logs=data_dir / "logs"))
+    ours = _PROPERTIES.format(port=port, controller_port=_free_port(), logs=data_dir / "logs")
+    path.write_text(ours + "".join(f"{name}={value}\n" for name, value in settings.items()))  # the last of a name wins
     return path
 
 

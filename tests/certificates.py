@@ -1,4 +1,4 @@
-"""Certificates for servers of the test control plane that prove themselves to each other; good for two days."""
+"""Certificates for servers that prove themselves to each other in tests; good for two days."""
 
 from __future__ import annotations
 
