@@ -28,7 +28,7 @@ SERVICE, STRANGER = "mendloop", "stranger"
 """A user with the rights that docs/deploy.md lists, and one without any."""
 PASSWORDS = {"admin": "admin's own", SERVICE: "s3cret with =, and ;", STRANGER: "knows nothing"}
 RIGHTS = {
-    ResourceType.TOPIC: (ACLOperation.READ, ACLOperation.WRITE, ACLOperation.CREATE),
+    ResourceType.TOPIC: (ACLOperation.READ, ACLOperation.WRITE, ACLOperation.CREATE, ACLOperation.ALTER_CONFIGS),
     ResourceType.GROUP: (ACLOperation.READ,),
     ResourceType.TRANSACTIONAL_ID: (ACLOperation.WRITE,),
 }

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -177,18 +178,19 @@ def _plan(cluster: Cluster, joined: Wire, folder: Path, *, cgroup: str) -> dict[
                 # The machine's own table; a node in a box must not resize it.
                 *("--conntrack-max-per-core=0", "--conntrack-min=0"),
             ],
-            "kube-router": [
-                str(tools.binary("kube-router")),
-                *(kubeconfig, f"--hostname-override={NODE}", f"--service-cluster-ip-range={SERVICE_NETWORK}"),
-                *(
-                    "--run-firewall=true",
-                    "--run-router=false",
-                    "--run-service-proxy=false",
-                    "--iptables-sync-period=5s",
-                ),
-            ],
+            "kube-router": ["sh", "-c", _policies(cluster)],
         },
     }
+
+
+def _policies(cluster: Cluster) -> str:
+    """A shell's line that enforces policies once the node is known: elsewhere a DaemonSet waits for that."""
+    kubeconfig = f"--kubeconfig={cluster.kubeconfig}"
+    known = f"kubectl {kubeconfig} get node {NODE}"
+    router = [str(cluster.tools.binary("kube-router")), kubeconfig, f"--hostname-override={NODE}"]
+    parts = ["--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--iptables-sync-period=5s"]
+    command = shlex.join([*router, f"--service-cluster-ip-range={SERVICE_NETWORK}", *parts])
+    return f"until {known} > /dev/null 2>&1; do sleep 0.2; done; exec {command}"
 
 
 def _pod_network(joined: Wire) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from deploy.control_plane import WORKING, Cluster, apply_crds, running_cluster
 from deploy.kafka_load import PARTITION_COUNT, envelope, keys_apart, lay_out_topics, partition_of, working
 from deploy.keda import running_keda
 from deploy.tools import COMPONENTS, KEDA_PROGRAMS, tools
+from secured_kafka import PASSWORDS, SERVICE, secured_broker
 from waiting import wait_until
 
 from mendloop.bus.broker import DEFAULT_CACHE, BrokerUnavailable, jars, java, running_broker
@@ -154,16 +155,30 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def scene(cluster: Cluster, broker: Broker, tmp_path: Path) -> Iterator[Scene]:
     """The chart installed with topics of its own, and every service that scales at zero."""
-    prefix = f"t{secrets.token_hex(3)}."
-    options = {"name_prefix": prefix, "partition_count": str(PARTITION_COUNT)}
-    lay_out_topics(f"kafka:{broker.bootstrap}", options=options, work=tmp_path)
-    values = tmp_path / "values.yaml"
-    kafka = {"bootstrapServers": broker.bootstrap, "namePrefix": prefix}
-    values.write_text(yaml.safe_dump({**VALUES_HERE, "kafka": kafka}))
+    with released(cluster, broker.bootstrap, prefix=f"t{secrets.token_hex(3)}.", folder=tmp_path) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def released(
+    cluster: Cluster,
+    bootstrap: str,
+    *,
+    prefix: str,
+    folder: Path,
+    access: Mapping[str, str] | None = None,
+    kafka: Mapping[str, str] | None = None,
+) -> Iterator[Scene]:
+    """The release while the block runs. access: the bus options used here; kafka: the values that say the same."""
+    options = {"name_prefix": prefix, "partition_count": str(PARTITION_COUNT), **(access or {})}
+    lay_out_topics(f"kafka:{bootstrap}", options=options, work=folder)
+    values = folder / "values.yaml"
+    brokers = {"bootstrapServers": bootstrap, "namePrefix": prefix, **(kafka or {})}
+    values.write_text(yaml.safe_dump({**VALUES_HERE, "kafka": brokers}))
     files, where = ("-f", VALUES["small"], "-f", values), ("--namespace", NAMESPACE)
     try:
         cluster.helm("install", RELEASE, CHART, *files, *where, "--wait", "--timeout", "300s")
-        with contextlib.closing(KafkaBus(broker.bootstrap, options=options)) as bus:
+        with contextlib.closing(KafkaBus(bootstrap, options=options)) as bus:
             scene = Scene(cluster, bus)
             eventually(lambda: all(scene.replicas(service) == 0 for service in SCALED))
             yield scene
@@ -261,3 +276,24 @@ def test_brokers_that_are_away_take_no_evaluator_at_work_away(scene: Scene, brok
     with working("evaluator", [evaluation_pb2.EvaluationShard], bus=scene.bus, store=tmp_path) as done:
         eventually(lambda: len(done) == 9)
         eventually(lambda: scene.replicas("evaluator") == 0)
+
+
+def test_brokers_that_want_a_password_and_tls_are_asked_as_well(cluster: Cluster, tmp_path: Path) -> None:
+    prefix, secret = "team-a.", "kafka-access"
+    try:
+        java(), jars(CACHE)
+    except BrokerUnavailable as error:
+        pytest.skip(str(error))
+    with secured_broker(tmp_path / "broker", prefix=prefix) as secured:
+        keys = (f"--from-literal=username={SERVICE}", f"--from-literal=password={PASSWORDS[SERVICE]}")
+        files = (f"--from-file=ca.crt={secured.authority}", "--namespace", NAMESPACE)
+        cluster.kubectl("create", "secret", "generic", secret, *keys, *files)
+        kafka = {"securityProtocol": "SASL_SSL", "existingSecret": secret, "caKey": "ca.crt"}
+        with released(
+            cluster, secured.bootstrap, prefix=prefix, folder=tmp_path, access=secured.options(), kafka=kafka
+        ) as scene:
+            publish_shards(scene, 9)
+            eventually(lambda: scene.replicas("evaluator") == 4)
+            with working("evaluator", [evaluation_pb2.EvaluationShard], bus=scene.bus, store=tmp_path) as done:
+                eventually(lambda: len(done) == 9)
+                eventually(lambda: scene.replicas("evaluator") == 0)

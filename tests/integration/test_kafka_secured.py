@@ -14,6 +14,8 @@ from waiting import wait_until
 
 from mendloop.bus.broker import BrokerUnavailable, java
 from mendloop.bus.kafka import KafkaBus
+from mendloop.bus.kafka_topics import lay_out, missing_topics
+from mendloop.bus.topics import TopicPlan
 from mendloop.core.errors import Permanent
 from mendloop.core.events import Envelope
 
@@ -50,6 +52,16 @@ def test_an_event_goes_all_the_way_with_the_rights_that_the_docs_list(secured: S
             wait_until(lambda: bus.read(["out"]), deadline_s=30)
         assert bus.backlog("g", ["in"]).event_count == 0
         assert [delivery.envelope.value for delivery in bus.read(["in", "out"])] == [b"event", b"result"]
+
+
+def test_topics_are_made_and_retained_with_these_rights(secured: Secured) -> None:
+    options = {**secured.options(), **own_prefix()}
+    name = f"{options['name_prefix']}facts"
+    days = 24 * 3600 * 1000
+    plans = [TopicPlan("facts", 2, -1, kept * days) for kept in (90, 30)]
+    done = [lay_out(secured.bootstrap, [plan], options=options) for plan in plans]
+    assert [(layout.created, layout.retained) for layout in done] == [((name,), ()), ((), (name,))]
+    assert missing_topics(secured.bootstrap, plans, options=options) == ()
 
 
 def test_a_wrong_password_is_said_once_and_for_all(secured: Secured) -> None:
