@@ -25,7 +25,8 @@ demo: setup ## run both SCAN scenarios through the loop (BUS=local|kafka, OUT=fo
 
 test: setup ## set up and run all tests but those of `make test-deploy`
 	-PYTHONPATH=tests $(BIN)/python tests/deploy/tools.py helm kubeconform # where they cannot be built, their tests skip
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests -m "not deploy"
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests/unit -m "not deploy" -n auto --maxprocesses 4 # the others start servers: one at a time
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q tests --ignore tests/unit -m "not deploy" --durations 15
 
 check: setup $(BUF) ## ruff, mypy strict, import contracts, buf, hadolint: no test is run
 	$(BIN)/ruff check services tests benchmarks
