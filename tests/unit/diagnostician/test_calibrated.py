@@ -133,7 +133,9 @@ def _changed(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda text: text[:200], _changed, lambda text: "[]", lambda text: '{"format": 1}'], ids=str
+    "damage",
+    [lambda text: text[:200], _changed, lambda text: "[]", lambda text: '{"format": 1}'],
+    ids=["cut", "changed", "a list", "fields lack"],
 )
 def test_a_damaged_calibration_is_refused(judge: CalibratedJudge, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "calibration.json"
