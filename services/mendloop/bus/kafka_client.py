@@ -80,7 +80,7 @@ class _Refusals(logging.Handler):
         """Look for an error that comes again with the same settings among what is logged."""
         for error in record.args or ():
             if isinstance(error, kafka_errors.SaslAuthenticationFailedError) or (
-                isinstance(error, kafka_errors.KafkaConnectionError) and "Handshake failed" in str(error)
+                isinstance(error, kafka_errors.KafkaConnectionError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
             ):
                 self._last = (time.monotonic(), str(error))
 
