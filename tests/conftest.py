@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from kafka_broker import CACHE, require_java
 
-from mendloop.bus.broker import DEFAULT_CACHE, BrokerUnavailable, java, running_broker
+from mendloop.bus.broker import running_broker
 
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
     """HOST:PORT of a broker. Tests isolate themselves by the bus option name_prefix."""
-    try:
-        java()
-    except BrokerUnavailable as error:
-        pytest.skip(str(error))
-    with running_broker(cache=Path(os.environ.get("MENDLOOP_CACHE") or DEFAULT_CACHE)) as bootstrap:
+    require_java()
+    with running_broker(cache=CACHE) as bootstrap:
         yield bootstrap

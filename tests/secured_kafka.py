@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from kafka_broker import CACHE
 from ports import free_port
 
-from mendloop.bus.broker import DEFAULT_CACHE, running_broker
+from mendloop.bus.broker import running_broker
 
 SERVICE, STRANGER = "mendloop", "stranger"
 """A user with the rights that docs/deploy.md lists, and one without any."""
@@ -59,8 +59,7 @@ def secured_broker(folder: Path, *, prefix: str) -> Iterator[Secured]:
     ca, port = authority(folder, "brokers"), free_port()
     certificate = issued(folder, "broker", by=ca, subject="broker", hosts="IP:127.0.0.1,DNS:localhost")
     settings = _settings(folder, certificate=certificate, port=port, controller_port=free_port())
-    cache = Path(os.environ.get("MENDLOOP_CACHE") or DEFAULT_CACHE)
-    with running_broker(cache=cache, port=port, settings=settings) as bootstrap:
+    with running_broker(cache=CACHE, port=port, settings=settings) as bootstrap:
         secured = Secured(bootstrap, ca.certificate)
         options = secured.options(user="admin", mechanism="PLAIN")
         with KafkaAdminClient(bootstrap_servers=bootstrap, **options) as admin:

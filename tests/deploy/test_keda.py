@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,15 +23,15 @@ from deploy.control_plane import WORKING, Cluster, apply_crds, running_cluster
 from deploy.kafka_load import PARTITION_COUNT, envelope, keys_apart, lay_out_topics, partition_of, working
 from deploy.keda import running_keda
 from deploy.tools import COMPONENTS, KEDA_PROGRAMS, tools
+from kafka_broker import CACHE, require_java
 from secured_kafka import PASSWORDS, SERVICE, secured_broker
 from waiting import wait_until
 
-from mendloop.bus.broker import DEFAULT_CACHE, BrokerUnavailable, jars, java, running_broker
+from mendloop.bus.broker import running_broker
 from mendloop.bus.kafka import KafkaBus
 from mendloop.v1 import evaluation_pb2, intervention_pb2, loop_pb2
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1800)]
-CACHE = Path(os.environ.get("MENDLOOP_CACHE") or DEFAULT_CACHE)
 NAMESPACE, RELEASE = "loops", "r"
 eventually = partial(wait_until, deadline_s=400, every_s=0.5)  # each look is a kubectl
 POLLS = 5
@@ -99,18 +98,18 @@ class Scene:
 
     def looks_in_vain(self, service: str) -> int:
         """How often KEDA could not learn a service's lag; it looks each second."""
-        lines = self._operator_log().read_text().splitlines()
-        name = f'"{RELEASE}-mendloop-{service}"'
-        return sum("error getting state of scaledObject" in line and name in line for line in lines)
+        return self._logged("error getting state of scaledObject", f'"{RELEASE}-mendloop-{service}"')
 
     def after_polls(self, count: int = POLLS) -> None:
         """Wait until KEDA has looked at the trainer's lag so many times more."""
-        log = self._operator_log()
-        seen = _count_polls(log)
-        eventually(lambda: _count_polls(log) >= seen + count)
+        words = "Checking if ScaleJob Scalers are active"
+        seen = self._logged(words)
+        eventually(lambda: self._logged(words) >= seen + count)
 
-    def _operator_log(self) -> Path:
-        return self.cluster.kubeconfig.parent / "keda" / "keda-operator.log"
+    def _logged(self, *words: str) -> int:
+        """Lines of KEDA's log that hold all the words."""
+        lines = (self.cluster.kubeconfig.parent / "keda" / "keda-operator.log").read_text().splitlines()
+        return sum(all(word in line for word in words) for line in lines)
 
     def _get(self, kind: str, name: str) -> dict[str, Any]:
         text = self.cluster.kubectl("get", kind, name, "--namespace", NAMESPACE, "-o", "json")
@@ -121,17 +120,10 @@ def _is_of_job(pod: dict[str, Any]) -> bool:
     return any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences", []))
 
 
-def _count_polls(log: Path) -> int:
-    return log.read_text().count("Checking if ScaleJob Scalers are active")
-
-
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker of these tests alone: one of them takes it away."""
-    try:
-        java(), jars(CACHE)
-    except BrokerUnavailable as error:
-        pytest.skip(str(error))
+    require_java()
     own = Broker(tmp_path_factory.mktemp("broker"))
     own.start()
     yield own
@@ -280,10 +272,7 @@ def test_brokers_that_are_away_take_no_evaluator_at_work_away(scene: Scene, brok
 
 def test_brokers_that_want_a_password_and_tls_are_asked_as_well(cluster: Cluster, tmp_path: Path) -> None:
     prefix, secret = "team-a.", "kafka-access"
-    try:
-        java(), jars(CACHE)
-    except BrokerUnavailable as error:
-        pytest.skip(str(error))
+    require_java()
     with secured_broker(tmp_path / "broker", prefix=prefix) as secured:
         keys = (f"--from-literal=username={SERVICE}", f"--from-literal=password={PASSWORDS[SERVICE]}")
         files = (f"--from-file=ca.crt={secured.authority}", "--namespace", NAMESPACE)

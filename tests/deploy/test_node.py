@@ -178,10 +178,11 @@ def test_helm_test_passes(release: Cluster) -> None:
 
 
 def test_policies_let_through_what_services_need_and_nothing_else(release: Cluster) -> None:
-    addresses = {service: pod_of(release, service)["status"]["podIP"] for service in SERVICES}
+    pods = {service: pod_of(release, service) for service in SERVICES}
+    addresses = {service: pod["status"]["podIP"] for service, pod in pods.items()}
+    ours = {service: f"{NAMESPACE}/{pod['metadata']['name']}" for service, pod in pods.items()}
     database, broker = (f"{RELEASE}-mendloop-{name}.{NAMESPACE}" for name in ("postgres", "kafka"))
     strangers = {name: stranger(release, namespace=name) for name in ("default", "monitoring")}
-    ours = {service: f"{NAMESPACE}/{pod_of(release, service)['metadata']['name']}" for service in SERVICES}
     open_ways = [
         *((ours[service], broker, 9092) for service in SERVICES),
         *((ours[service], database, 5432) for service in ("controller", "gateway")),

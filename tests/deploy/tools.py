@@ -120,10 +120,10 @@ def build(target: Tools, *, only: Sequence[str] = ()) -> None:
     Raises CalledProcessError where a build fails; what is done stays.
     """
     target.binary("").mkdir(parents=True, exist_ok=True)
-    for name in only or (*INSTALLED, *POLICIES):
+    installed = {**INSTALLED, **POLICIES}
+    for name in only or installed:
         if not target.binary(name).is_file():
-            module = {**INSTALLED, **POLICIES}[name]
-            _go("install", "-ldflags", "-s -w", module, GOBIN=str(target.binary("")))
+            _go("install", "-ldflags", "-s -w", installed[name], GOBIN=str(target.binary("")))
     _copy_sources(target)
     if only:
         return

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from kafka_broker import CACHE
 from ports import free_port
 from waiting import wait_until
 
-from mendloop.bus.broker import DEFAULT_CACHE, BrokerUnavailable, is_listening, jars, java, running_broker
+from mendloop.bus.broker import BrokerUnavailable, is_listening, jars, java, running_broker
 from mendloop.bus.kafka import KafkaBus
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope
-
-CACHE = Path(os.environ.get("MENDLOOP_CACHE") or DEFAULT_CACHE)
 
 
 def test_missing_maven_is_said_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -59,19 +59,25 @@ def test_broker_ends_with_the_process_that_started_it(kafka_bootstrap: str, tmp_
     wait_until(lambda: not is_listening(port), deadline_s=20)
 
 
+def impatient_bus(folder: Path) -> tuple[KafkaBus, Callable[[], AbstractContextManager[str]]]:
+    """A bus that does not wait long for its broker, and what runs that broker, each time on the same log."""
+    port = free_port()
+    bus = KafkaBus(f"127.0.0.1:{port}", options={"bootstrap_timeout_ms": "1000", "max_block_ms": "3000"})
+    return bus, partial(running_broker, cache=CACHE, port=port, data_dir=folder / "data")
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 def test_bus_goes_on_after_the_broker_was_away(kafka_bootstrap: str, tmp_path: Path) -> None:
-    port = free_port()
-    bus = KafkaBus(f"127.0.0.1:{port}", options={"bootstrap_timeout_ms": "1000", "max_block_ms": "3000"})
-    with running_broker(cache=CACHE, port=port, data_dir=tmp_path / "data"):
+    bus, broker = impatient_bus(tmp_path)
+    with broker():
         bus.ensure_topics(["t"])
         bus.publish([Envelope("t", "k", b"before")])
         consumer = bus.consumer("g", ["t"], member="m")
         before = wait_until(lambda: consumer.poll(timeout_s=0.5))
     with pytest.raises(Retryable, match="check that the broker runs there"):
         consumer.complete(before)
-    with running_broker(cache=CACHE, port=port, data_dir=tmp_path / "data"):
+    with broker():
 
         def next_value() -> bytes | None:
             try:
@@ -100,9 +106,8 @@ def test_bus_goes_on_after_the_broker_was_away(kafka_bootstrap: str, tmp_path: P
 @pytest.mark.integration
 @pytest.mark.slow
 def test_members_at_rest_and_at_work_say_that_the_broker_is_away(kafka_bootstrap: str, tmp_path: Path) -> None:
-    port = free_port()
-    bus = KafkaBus(f"127.0.0.1:{port}", options={"bootstrap_timeout_ms": "1000", "max_block_ms": "3000"})
-    with running_broker(cache=CACHE, port=port, data_dir=tmp_path / "data"):
+    bus, broker = impatient_bus(tmp_path)
+    with broker():
         bus.ensure_topics(["t", "empty"])
         bus.publish([Envelope("t", "k", b"long work")])
         at_work, at_rest = bus.consumer("g", ["t"], member="m"), bus.consumer("h", ["empty"], member="m")
@@ -118,7 +123,7 @@ def test_members_at_rest_and_at_work_say_that_the_broker_is_away(kafka_bootstrap
 
     assert "m heartbeats for g" in wait_until(lambda: said(at_work.heartbeat), deadline_s=30)
     assert "m polls for h" in wait_until(lambda: said(lambda: at_rest.poll(timeout_s=0.1)), deadline_s=30)
-    with running_broker(cache=CACHE, port=port, data_dir=tmp_path / "data"):
+    with broker():
         wait_until(lambda: not said(at_work.heartbeat), deadline_s=40)
         wait_until(lambda: not said(lambda: at_rest.poll(timeout_s=0.1)), deadline_s=40)
         at_work.close()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from certificates import authority
+from kafka_broker import require_java
 from secured_kafka import STRANGER, Secured, secured_broker
 from waiting import wait_until
 
-from mendloop.bus.broker import BrokerUnavailable, java
 from mendloop.bus.kafka import KafkaBus
 from mendloop.bus.kafka_topics import lay_out, missing_topics
 from mendloop.bus.topics import TopicPlan
@@ -27,10 +27,7 @@ QUICK = {"bootstrap_timeout_ms": "3000", "max_block_ms": "5000"}
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """A broker that lets nobody do what no ACL allows."""
-    try:
-        java()
-    except BrokerUnavailable as error:
-        pytest.skip(str(error))
+    require_java()
     with secured_broker(tmp_path_factory.mktemp("secured"), prefix=PREFIX) as broker:
         yield broker
 

@@ -35,14 +35,11 @@ def runs_panel(views: Sequence[RunView], *, note: str = "") -> Group:
 def run_table(views: Iterable[RunView]) -> Table:
     """`mend status`: a line a run. The column of control arms stands where a run has any."""
     views = list(views)
-    table = Table(box=None)
-    for name in ("run", "recipe", "state", "round", "accuracy"):
-        table.add_column(name, overflow="fold", no_wrap=name == "state")
-    for name in ("weak slices", "verdicts", "outcome", "seconds"):
-        table.add_column(name, overflow="fold")
+    names = ["run", "recipe", "state", "round", "accuracy", "weak slices", "verdicts", "outcome", "seconds"]
     has_arms = any(view.controls for view in views)
-    if has_arms:
-        table.add_column("main - control, points", overflow="fold")
+    table = Table(box=None)
+    for name in [*names, *(["main - control, points"] if has_arms else [])]:
+        table.add_column(name, overflow="fold", no_wrap=name == "state")
     for view in views:
         evaluated = [part.evaluation for part in view.main if part.evaluation is not None]
         accuracy = " → ".join(f"{e.accuracy.value or 0:.3f}" for e in evaluated)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from controller_world import World
+from kafka_broker import require_java
 from ports import free_port
 from run_events import position
 from runbook import command, environment
 from waiting import wait_until
 
-from mendloop.bus.broker import BrokerUnavailable, java
 from mendloop.core.contracts import CONTROLLER, consumed_by
 from mendloop.core.errors import Retryable
 from mendloop.core.events import Envelope, envelope_for
@@ -76,10 +76,7 @@ def java_below(pid: int) -> int:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker on a free port, whose log outlives it."""
-    try:
-        java()
-    except BrokerUnavailable as error:
-        pytest.skip(str(error))
+    require_java()
     broker = Broker(tmp_path_factory.mktemp("kafka"), free_port())
     broker.start()
     try:
